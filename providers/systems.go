@@ -1,0 +1,15 @@
+package providers
+
+// Systems is everything outside that one migration touches, wired from its
+// configuration. Keys are those of the configuration (plan.Host.Key). A key
+// that the configuration doesn't hold, or a kind no provider serves, is an error.
+type Systems interface {
+	Source(key string) (MailHost, error)
+	Target(key string) (MailHost, error)
+	// Zone is the zone that holds the domain's records.
+	Zone(domain string) (Zone, error)
+	NameServers(domain string) (NameServers, error)
+	Copier() Copier
+	Notifier(name string) (Notifier, error)
+	RecipientProbe() RecipientProbe
+}
