@@ -1,0 +1,116 @@
+// Package mxodus holds the test of the module's structure; the program is in cmd/mxodus.
+package mxodus
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/mxodus/mxodus"
+
+// layer is what a package may import of this module. The first rule whose
+// folder holds the package decides.
+var layers = []struct {
+	folder string
+	may    []string // folders; "x" allows x and everything below it, "=x" x alone
+	why    string
+}{
+	{"cmd", []string{"plan", "providers", "state"}, "the program wires everything"},
+	{"plan/apply", []string{"plan", "=providers", "=state"}, "the engine knows contracts, never a provider"},
+	{"plan/discover", []string{"plan", "=providers"}, "observing knows contracts, never a provider"},
+	{"plan/render", []string{"=plan", "plan/timeline", "plan/inventory"}, "views are pure"},
+	{"plan/literal", nil, "a form of text"},
+	{"plan/planfile", []string{"=plan", "plan/planner", "plan/inventory", "plan/literal"}, "reading and writing plans is pure"},
+	{"plan/planner", []string{"=plan", "plan/inventory", "plan/timeline"}, "the planner is pure"},
+	{"plan/timeline", []string{"=plan", "plan/inventory"}, "time is arithmetic"},
+	{"plan/config", []string{"=plan"}, "the language knows the vocabulary alone"},
+	{"plan/inventory", []string{"=plan", "plan/literal"}, "facts are values"},
+	{"plan", nil, "the vocabulary imports nothing of ours"},
+	{"state", []string{"=plan", "state"}, "state imports the vocabulary alone"},
+	{"providers/providertest", []string{"=plan", "=providers"}, "a suite knows the contract alone"},
+	{"providers/imap", []string{"=plan", "=providers", "state", "providers/imap"}, "a provider knows neither the engine nor another provider"},
+	{"providers/dns", []string{"=plan", "=providers", "providers/dns"}, "a provider knows neither the engine nor another provider"},
+	{"providers/smtp", []string{"=plan", "=providers", "providers/smtp"}, "a provider knows neither the engine nor another provider"},
+	{"providers/secret", []string{"=plan", "=providers"}, "a provider knows neither the engine nor another provider"},
+	{"providers/webhook", []string{"=providers"}, "a provider knows neither the engine nor another provider"},
+	{"providers", []string{"=plan"}, "contracts speak the vocabulary"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestImportsRunDownwards(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		if e, ok := errors.AsType[*exec.ExitError](err); ok {
+			t.Fatalf("go list: %v\n%s", err, e.Stderr)
+		}
+		t.Fatal(err)
+	}
+	n := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		if from == "" {
+			continue
+		}
+		n++
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, module+"/")
+			if ours && !allowed(t, from, to) {
+				t.Errorf("%s imports %s", from, to)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("go list found %d packages: the test looked at nothing", n)
+	}
+}
+
+func allowed(t *testing.T, from, to string) bool {
+	t.Helper()
+	for _, l := range layers {
+		if !under(from, l.folder) {
+			continue
+		}
+		for _, may := range l.may {
+			if exact, ok := strings.CutPrefix(may, "="); ok && to == exact || !ok && under(to, may) {
+				return true
+			}
+		}
+		t.Logf("rule of %s: %s", l.folder, l.why)
+		return false
+	}
+	t.Errorf("%s is in no layer: give it one here", from)
+	return true
+}
+
+func under(p, folder string) bool {
+	return p == folder || strings.HasPrefix(p, folder+"/")
+}
+
+// TestLayersHaveNames keeps the folders whose names say nothing away.
+func TestLayersHaveNames(t *testing.T) {
+	out, err := exec.Command("go", "list", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range strings.Fields(string(out)) {
+		switch path.Base(p) {
+		case "util", "utils", "common", "helpers", "misc", "internal":
+			t.Errorf("%s: a package is named for what it is", p)
+		}
+	}
+}

@@ -1,0 +1,365 @@
+package apply
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/state"
+)
+
+// role is which part of a record's way through the migration a step is.
+type role string
+
+const (
+	roleOther   role = ""        // no DNS step
+	roleTTL     role = "ttl"     // the TTL is lowered
+	roleMain    role = "main"    // the final value
+	roleRestore role = "restore" // the TTL is raised again
+	roleRetire  role = "retire"  // the transition's remains are removed
+)
+
+// dnsStep is the address of a DNS step taken apart.
+type dnsStep struct {
+	domain, typ, name string
+	role              role
+}
+
+func parseDNS(address string) (dnsStep, error) {
+	parts := strings.Split(address, "/")
+	if len(parts) < 4 || len(parts) > 5 || parts[0] != "dns" {
+		return dnsStep{}, fmt.Errorf("%s is no address of a DNS step", address)
+	}
+	d := dnsStep{domain: parts[1], typ: parts[2], name: parts[3], role: roleMain}
+	if len(parts) == 5 {
+		d.role = role(parts[4])
+	}
+	return d, nil
+}
+
+func dnsRole(address string) role {
+	d, err := parseDNS(address)
+	if err != nil {
+		return roleOther
+	}
+	return d.role
+}
+
+// fqdn is the owner name with its final dot.
+func (d dnsStep) fqdn() string {
+	if d.name == "@" {
+		return d.domain + "."
+	}
+	return d.name + "." + d.domain + "."
+}
+
+// ttlOf is the TTL of a step's From or To lines.
+func ttlOf(lines []string) time.Duration {
+	for _, line := range lines {
+		n, _, _ := strings.Cut(line, " ")
+		if s, err := strconv.Atoi(n); err == nil {
+			return time.Duration(s) * time.Second
+		}
+	}
+	return 0
+}
+
+// mxHosts are an MX set's hosts at port 25, the most preferred first.
+func mxHosts(set plan.RRset) []string {
+	type mx struct {
+		preference int
+		host       string
+	}
+	var list []mx
+	for _, data := range set.Data {
+		p, host, _ := strings.Cut(data, " ")
+		n, err := strconv.Atoi(p)
+		if err == nil && host != "." {
+			list = append(list, mx{n, strings.TrimSuffix(host, ".")})
+		}
+	}
+	slices.SortFunc(list, func(a, b mx) int { return cmp.Or(a.preference-b.preference, strings.Compare(a.host, b.host)) })
+	hosts := make([]string, len(list))
+	for i, m := range list {
+		hosts[i] = m.host + ":25"
+	}
+	return hosts
+}
+
+// record is one RRset of a group of DNS steps: planned, wanted and found.
+type record struct {
+	step       plan.Step
+	at         dnsStep
+	from, want plan.RRset
+	now        plan.RRset
+}
+
+// matches reports whether what was found is what the step was planned against.
+// A step that changes only the TTL guards the TTL; the others guard the data,
+// because the TTL was lowered in between.
+func (r record) matches() bool {
+	switch r.at.role {
+	case roleTTL:
+		return r.now.Equal(r.from)
+	case roleRestore:
+		return r.now.SameData(r.want)
+	}
+	return r.now.SameData(r.from)
+}
+
+var errDrift = errors.New("the zone is neither as planned nor as wanted")
+
+// look reads what the provider holds for each step.
+func (e *Engine) look(ctx context.Context, zone providers.Zone, steps []plan.Step) ([]record, error) {
+	list := make([]record, len(steps))
+	for i, s := range steps {
+		d, err := parseDNS(s.Address)
+		if err != nil {
+			return nil, err
+		}
+		r := record{step: s, at: d}
+		if r.from, err = plan.ParseRRset(d.fqdn(), d.typ, s.From); err != nil {
+			return nil, err
+		}
+		if r.want, err = plan.ParseRRset(d.fqdn(), d.typ, s.To); err != nil {
+			return nil, err
+		}
+		if r.now, err = zone.Lookup(ctx, r.want.Name, r.want.Type); err != nil {
+			return nil, err
+		}
+		list[i] = r
+	}
+	return list, nil
+}
+
+func reached(list []record) bool {
+	return !slices.ContainsFunc(list, func(r record) bool { return !r.now.Equal(r.want) })
+}
+
+// changeZone makes the changes of steps, all in one domain, as one group:
+// drift in one of them means that none is written. It returns when the
+// provider has accepted; converge sees whether the world has.
+func (e *Engine) changeZone(ctx context.Context, steps []plan.Step) error {
+	d, err := parseDNS(steps[0].Address)
+	if err != nil {
+		return err
+	}
+	zone, err := e.Systems.Zone(d.domain)
+	if err != nil {
+		return err
+	}
+	list, err := e.look(ctx, zone, steps)
+	if err != nil {
+		return err
+	}
+	if reached(list) {
+		return e.note(ctx, entriesFor(steps, evApplied, entryData{How: "already"})...)
+	}
+	if err := e.refuseDrift(ctx, list); err != nil {
+		return err
+	}
+	if zone.Features().ByHand {
+		if err := e.tell(ctx, steps, zone.Instructions(changesOf(list))); err != nil {
+			return err
+		}
+		return errTold
+	}
+	before, complete, err := zone.Records(ctx)
+	if err != nil {
+		return err
+	}
+	begin := entriesFor(steps, evStarted, entryData{})
+	if steps[0].Phase == plan.Flip && e.Plan.Rollback == "" {
+		if !complete {
+			before = nil
+			for _, r := range list {
+				before = append(before, r.now)
+			}
+		}
+		begin = append(begin, runEntry(evSnapshot, entryData{Domain: d.domain, Sets: before, Complete: complete}))
+		if e.Record.Flipped().IsZero() {
+			begin = append(begin, runEntry(evFlip, entryData{}))
+		}
+	}
+	if err := e.note(ctx, begin...); err != nil {
+		return err
+	}
+	err = zone.Update(ctx, changesOf(list))
+	switch providers.ReasonOf(err) {
+	case "":
+		if err == nil {
+			break
+		}
+		fallthrough
+	case providers.Uncertain, providers.Conflict, providers.Unreachable:
+		// The answer was lost, or somebody was faster: reading tells, writing
+		// again blindly could undo another person's change.
+		again, lookErr := e.look(ctx, zone, steps)
+		if lookErr != nil {
+			return errors.Join(err, lookErr)
+		}
+		if !reached(again) {
+			if driftErr := e.refuseDrift(ctx, again); driftErr != nil {
+				return driftErr
+			}
+			return err
+		}
+	default:
+		return err
+	}
+	if complete {
+		if err := e.onlyPlanned(ctx, zone, before, list); err != nil {
+			return err
+		}
+	}
+	return e.note(ctx, entriesFor(steps, evApplied, entryData{How: "changed"})...)
+}
+
+func changesOf(list []record) []plan.RRsetChange {
+	var changes []plan.RRsetChange
+	for _, r := range list {
+		if !r.now.Equal(r.want) {
+			changes = append(changes, plan.RRsetChange{Old: r.now, New: r.want})
+		}
+	}
+	return changes
+}
+
+// refuseDrift journals every record that is neither as planned nor as wanted.
+func (e *Engine) refuseDrift(ctx context.Context, list []record) error {
+	var entries []state.Entry
+	var names []string
+	for _, r := range list {
+		if !r.matches() && !r.now.Equal(r.want) {
+			names = append(names, fmt.Sprintf("%s %s is %s, planned against %s", r.want.Name, r.want.Type, listed(r.now.Lines()), listed(r.step.From)))
+			entries = append(entries, stepEntry(r.step.Address, evDrift, entryData{Want: r.step.From, Found: r.now.Lines()}))
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := e.note(ctx, entries...); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errDrift, strings.Join(names, "; "))
+}
+
+func listed(lines []string) string {
+	if len(lines) == 0 {
+		return "absent"
+	}
+	return strings.Join(lines, ", ")
+}
+
+// onlyPlanned compares the whole zone with what it was before the write. When
+// a record that the plan doesn't name has changed (some hosts switch off records
+// of their own services), our write is taken back.
+func (e *Engine) onlyPlanned(ctx context.Context, zone providers.Zone, before []plan.RRset, list []record) error {
+	after, complete, err := zone.Records(ctx)
+	if err != nil || !complete {
+		return err
+	}
+	side := unplanned(before, after, list)
+	if len(side) == 0 {
+		return nil
+	}
+	var back []plan.RRsetChange
+	for _, r := range list {
+		if !r.now.Equal(r.want) {
+			back = append(back, plan.RRsetChange{Old: r.want, New: r.now})
+		}
+	}
+	err = &providers.Error{Op: "change the zone", Reason: providers.Conflict, Err: fmt.Errorf("records that the plan does not name changed with the write: %s; the write was taken back", strings.Join(side, "; "))}
+	return errors.Join(err, zone.Update(ctx, back))
+}
+
+// unplanned lists the RRsets that differ between two readings of a zone and
+// are not among the planned ones.
+func unplanned(before, after []plan.RRset, planned []record) []string {
+	key := func(s plan.RRset) string { return s.Name + " " + s.Type }
+	mine := map[string]bool{}
+	for _, r := range planned {
+		mine[key(r.want)] = true
+	}
+	was := map[string]plan.RRset{}
+	for _, s := range before {
+		was[key(s)] = s
+	}
+	var list []string
+	for _, s := range after {
+		if !mine[key(s)] && !was[key(s)].Equal(s) {
+			list = append(list, fmt.Sprintf("%s was %s, is %s", key(s), listed(was[key(s)].Lines()), listed(s.Lines())))
+		}
+		delete(was, key(s))
+	}
+	for k, s := range was {
+		if !mine[k] {
+			list = append(list, fmt.Sprintf("%s was %s, is absent", k, listed(s.Lines())))
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+type serverAnswer struct {
+	providers.Answer
+	server string
+	err    error
+}
+
+// askAll asks every authoritative server for the step's RRset.
+func (e *Engine) askAll(ctx context.Context, d dnsStep) ([]serverAnswer, error) {
+	ns, err := e.Systems.NameServers(d.domain)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := ns.Authoritative(ctx, d.domain)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]serverAnswer, len(servers))
+	for i, server := range servers {
+		list[i].server = server
+		list[i].Answer, list[i].err = ns.Ask(ctx, server, d.fqdn(), d.typ)
+	}
+	return list, nil
+}
+
+// converge asks every authoritative server once whether it serves what step s
+// wants, and journals the moment when all of them do. The text says who lags.
+func (e *Engine) converge(ctx context.Context, s plan.Step) (lag string, err error) {
+	d, err := parseDNS(s.Address)
+	if err != nil {
+		return "", err
+	}
+	want, err := plan.ParseRRset(d.fqdn(), d.typ, s.To)
+	if err != nil {
+		return "", err
+	}
+	seen, err := e.askAll(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	var behind []string
+	for _, a := range seen {
+		switch {
+		case a.err != nil:
+			behind = append(behind, fmt.Sprintf("%s does not answer", a.server))
+		case a.Rcode != "NOERROR" && a.Rcode != "NXDOMAIN":
+			behind = append(behind, fmt.Sprintf("%s answers %s", a.server, a.Rcode))
+		case !a.Set.Equal(want):
+			behind = append(behind, fmt.Sprintf("%s still serves %s", a.server, listed(a.Set.Lines())))
+		}
+	}
+	if len(behind) > 0 {
+		return strings.Join(behind, "; "), nil
+	}
+	return "", e.note(ctx, stepEntry(s.Address, evSeen, entryData{}))
+}

@@ -1,0 +1,182 @@
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/state"
+)
+
+// pass runs one pass over the step's mailbox and journals what it did.
+func (e *Engine) pass(ctx context.Context, steps []plan.Step) error {
+	s := steps[0]
+	m, ok := e.Migration.MailboxAt(mailboxOf(s))
+	if !ok {
+		return fmt.Errorf("%s: the configuration holds no such mailbox any more: plan again", s.Address)
+	}
+	if st := e.Record.State(s.Address); st.Started.IsZero() {
+		if err := e.note(ctx, stepEntry(s.Address, evStarted, entryData{})); err != nil {
+			return err
+		}
+	}
+	mode := providers.BeforeFlip
+	if !e.Record.Flipped().IsZero() {
+		mode = providers.AfterFlip
+	}
+	began := e.Clock.Now()
+	result, err := e.Systems.Copier().Pass(ctx, providers.PassSpec{
+		Mailbox: m, Mode: mode, Stop: e.Stop,
+		Progress: func(p providers.Progress) {
+			p.Mailbox = m.Source
+			e.emit(Event{Type: "progress", Phase: s.Phase, Step: s.Address, Progress: &p})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(passEntry{Mode: mode, Began: began, Result: result})
+	if err != nil {
+		return err
+	}
+	return e.note(ctx, state.Entry{Step: s.Address, Event: evPass, Data: b})
+}
+
+// errValidation says that something was compared and is not as it has to be.
+var errValidation = errors.New("validation failed")
+
+func (e *Engine) validate(ctx context.Context, steps []plan.Step) error {
+	s := steps[0]
+	parts := strings.SplitN(s.Address, "/", 3)
+	if len(parts) != 3 {
+		return fmt.Errorf("%s is no address of a validation", s.Address)
+	}
+	switch parts[1] {
+	case "mail":
+		return e.validateMail(ctx, s, parts[2])
+	case "dns":
+		return e.validateDNS(ctx, s, parts[2])
+	}
+	return fmt.Errorf("%w: %s: this mxodus can't run probes of that kind", errValidation, s.Address)
+}
+
+// validateMail holds both sides of a mailbox against the manifest. Over the
+// allowed difference one more pass is made first; then it is compared again.
+func (e *Engine) validateMail(ctx context.Context, s plan.Step, address string) error {
+	m, ok := e.Migration.MailboxAt(address)
+	if !ok {
+		return fmt.Errorf("%s: the configuration holds no such mailbox any more: plan again", s.Address)
+	}
+	copier := e.Systems.Copier()
+	c, err := copier.Compare(ctx, m)
+	if err != nil {
+		return err
+	}
+	again := ""
+	if e.overLimit(c) {
+		if _, err := copier.Pass(ctx, providers.PassSpec{Mailbox: m, Mode: providers.AfterFlip, Stop: e.Stop}); err != nil {
+			return err
+		}
+		if c, err = copier.Compare(ctx, m); err != nil {
+			return err
+		}
+		again = " after one more pass"
+	}
+	if e.overLimit(c) {
+		return fmt.Errorf("%w: %s: %d of %d messages are not at the target%s, more than %.3g %%: %s",
+			errValidation, address, c.Source-c.Target, c.Source, again, 100*e.Migration.Validation.MaxDifference, strings.Join(head(c.Missing, 5), "; "))
+	}
+	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: fmt.Sprintf("%d of %d there, %d in quarantine, %d left out%s", c.Target, c.Source, c.Quarantined, c.LeftOut, again)}))
+}
+
+func (e *Engine) overLimit(c providers.Comparison) bool {
+	return float64(c.Source-c.Target) > e.Migration.Validation.MaxDifference*float64(c.Source)
+}
+
+func head(list []string, n int) []string { return list[:min(n, len(list))] }
+
+// validateDNS asks every authoritative server for every record that the flip
+// published.
+func (e *Engine) validateDNS(ctx context.Context, s plan.Step, domain string) error {
+	var wrong []string
+	n := 0
+	for _, flip := range e.outlook().steps(plan.Flip) {
+		d, err := parseDNS(flip.Address)
+		if err != nil || d.domain != domain {
+			continue
+		}
+		want, err := plan.ParseRRset(d.fqdn(), d.typ, flip.To)
+		if err != nil {
+			return err
+		}
+		seen, err := e.askAll(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, a := range seen {
+			n++
+			switch {
+			case a.err != nil:
+				wrong = append(wrong, fmt.Sprintf("%s does not answer: %v", a.server, a.err))
+			case !a.Set.SameData(want):
+				wrong = append(wrong, fmt.Sprintf("%s serves %s for %s %s", a.server, listed(a.Set.Lines()), want.Name, want.Type))
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%w: %s: %s", errValidation, domain, strings.Join(wrong, "; "))
+	}
+	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: fmt.Sprintf("%d answers as planned", n)}))
+}
+
+// archive writes each mailbox's manifest to archive/ and keeps the digests,
+// beside the files in the form that sha256sum -c reads.
+func (e *Engine) archive(ctx context.Context, steps []plan.Step) error {
+	dir := filepath.Join(e.Dir, "archive")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	files := map[string]string{}
+	for _, m := range e.Migration.Mailboxes {
+		name, sum, err := e.Systems.Copier().Export(ctx, m, dir)
+		if err != nil {
+			return err
+		}
+		files[name] = sum
+	}
+	var sums strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&sums, "%s  %s\n", files[name], name)
+	}
+	if err := writeFile(filepath.Join(dir, "SHA256SUMS"), []byte(sums.String()), 0o600); err != nil {
+		return err
+	}
+	a := steps[0].Address
+	return e.note(ctx, stepEntry(a, evArchived, entryData{Files: files}),
+		stepEntry(a, evDone, entryData{How: fmt.Sprintf("%d files", len(files))}))
+}
+
+// fileDigest is the SHA-256 of a file in hex.
+func fileDigest(elem ...string) (string, error) {
+	f, err := os.Open(filepath.Join(elem...))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,63 @@
+// Package webhook tells a team's chat or ticket system what a migration waits
+// for, as one JSON object a message. The field "text" is what Slack, Mattermost,
+// Teams' workflows and Google Chat show; the others are for programs.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/mxodus/mxodus/providers"
+)
+
+// Message is what is posted.
+type Message struct {
+	Text      string    `json:"text"`
+	Event     string    `json:"event"` // "gate.waiting", "gate.blocked", "step.failed", "phase.done"
+	Migration string    `json:"migration"`
+	Subject   string    `json:"subject,omitempty"` // the gate, step or phase
+	Detail    []string  `json:"detail,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+const timeout = 10 * time.Second
+
+// Post hands in one message. The address often is the secret: errors name the
+// host alone.
+func Post(ctx context.Context, client *http.Client, address string, m Message) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return &providers.Error{Op: "post to webhook", Reason: providers.Refused, Remedy: "give url as https://host/path"}
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode the message: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		// A *url.Error prints the whole address.
+		if ue, ok := err.(*url.Error); ok {
+			err = ue.Err
+		}
+		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Unreachable, Err: err}
+	}
+	defer resp.Body.Close()
+	words, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // only for the message below
+	if resp.StatusCode/100 != 2 {
+		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused, Server: resp.Status + " " + string(words)}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package webhook
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mxodus/mxodus/providers"
+)
+
+func TestPost(t *testing.T) {
+	var got Message
+	status := http.StatusOK
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(status)
+		w.Write([]byte("no such hook"))
+	}))
+	defer srv.Close()
+	want := Message{Text: "acme waits", Event: "gate.waiting", Migration: "acme", Subject: "flip", Detail: []string{"0 of 1"}, At: time.Unix(1800000000, 0).UTC()}
+	if err := Post(t.Context(), srv.Client(), srv.URL+"/secret-token", want); err != nil {
+		t.Fatal(err)
+	}
+	if got.Text != want.Text || got.Event != want.Event || got.Subject != want.Subject || !got.At.Equal(want.At) {
+		t.Errorf("arrived: %+v", got)
+	}
+	status = http.StatusNotFound
+	err := Post(t.Context(), srv.Client(), srv.URL+"/secret-token", want)
+	if providers.ReasonOf(err) != providers.Refused || !strings.Contains(err.Error(), "no such hook") {
+		t.Errorf("a refusal: %v", err)
+	}
+	srv.Close()
+	for _, address := range []string{srv.URL + "/secret-token", "ftp://x/secret-token", ":secret-token"} {
+		err := Post(t.Context(), http.DefaultClient, address, want)
+		if err == nil || strings.Contains(err.Error(), "secret-token") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
