@@ -140,7 +140,14 @@ type PassSpec struct {
 	Mailbox  plan.Mailbox
 	Mode     PassMode
 	Progress func(Progress) // may be nil; called from one goroutine at a time
+	// Stop, when it is closed, ends the pass early and in order: messages in
+	// flight are finished, nothing new is begun, and Pass returns ErrStopped.
+	// nil means never.
+	Stop <-chan struct{}
 }
+
+// ErrStopped ends a pass that was asked to stop; the next one goes on there.
+var ErrStopped = errors.New("stopped before the end of the pass")
 
 // Progress is how far a pass is. Totals grow while folders are enumerated.
 type Progress struct {
@@ -149,7 +156,7 @@ type Progress struct {
 	Messages int    // copied or found unchanged so far
 	Total    int    // messages in the source, as far as known
 	Octets   int64  // copied so far
-	Octetsof int64  // to copy, as far as known; 0 = unknown
+	OctetsOf int64  // to copy, as far as known; 0 = unknown
 	Note     string // what is being waited for, in words: "throttled, 5 s"
 }
 

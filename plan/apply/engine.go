@@ -59,14 +59,15 @@ type Engine struct {
 	Wave     int             // only this wave is copied; 0 = all
 	Parallel int             // mailboxes copied at the same time; 0 = one
 
-	locate  sync.Once
-	loc     *time.Location
-	eventMu sync.Mutex
-	told    sync.Map // step addresses whose instructions were given in this run
-	probeMu sync.Mutex
-	probed  map[string]probed
-	retry   map[string]retry // by step; only of this run
-	gates   map[string]gateState
+	locate   sync.Once
+	loc      *time.Location
+	eventMu  sync.Mutex
+	told     sync.Map // step addresses whose instructions were given in this run
+	probeMu  sync.Mutex
+	probed   map[string]probed
+	retry    map[string]retry // by step; only of this run
+	waitTold string
+	gates    map[string]gateState
 }
 
 // Outcome is how a run ended when nothing stopped it.
@@ -176,6 +177,9 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 				}
 			}
 		}
+		if len(running) == 0 {
+			e.tellWait(waiting)
+		}
 		wake := wakes.at(ctx, e.nextWake(now, waiting, len(running) > 0))
 		stop := e.Stop
 		if stopped {
@@ -197,6 +201,27 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 			stopped = true
 		}
 	}
+}
+
+// tellWait says what a run that sleeps is waiting for, once for each change.
+func (e *Engine) tellWait(waiting []Waiting) {
+	w := mostPressing(waiting)
+	if w == nil || w.Gate != "" && w.Kind != WaitTime {
+		return // a gate speaks for itself
+	}
+	told := string(w.Kind) + w.Step + w.Gate + strings.Join(w.Names, "\n")
+	if w.Kind == WaitTime || w.Kind == WaitTTL && len(w.Names) == 0 {
+		told += w.Until.Truncate(time.Second).String()
+	}
+	if told == e.waitTold || w.Kind == WaitTime && !w.Until.After(e.Clock.Now().Add(pollMin)) {
+		return
+	}
+	e.waitTold = told
+	ev := Event{Type: "wait", Step: w.Step, Gate: w.Gate, State: string(w.Kind), Text: w.Phrase(e.outlook().loc)}
+	if !w.Until.IsZero() {
+		ev.Until = &w.Until
+	}
+	e.emit(ev)
 }
 
 // lingerLimit is how long a run without Wait watches name servers take over
@@ -294,8 +319,13 @@ func (w *waker) cancel() {
 	}
 }
 
-// resource is what a step needs for itself: a mailbox for a pass, else the step.
+// resource is what a step needs for itself: a mailbox for a pass, the zone for
+// a change of records (each write is compared with the whole zone before and
+// after it), else the step.
 func resource(s plan.Step) string {
+	if d, err := parseDNS(s.Address); err == nil {
+		return "zone/" + d.domain
+	}
 	if isPass(s) || strings.HasPrefix(s.Address, "validate/mail/") {
 		return "mailbox/" + s.Address[strings.LastIndex(s.Address, "/")+1:]
 	}
@@ -449,6 +479,13 @@ func (e *Engine) settle(ctx context.Context, now time.Time) error {
 			if p == plan.Flip && e.Record.Flipped().IsZero() && e.Plan.Rollback == "" {
 				entries = append(entries, runEntry(evFlip, entryData{}))
 			}
+			if p == plan.Decommission && e.Plan.Rollback == "" {
+				for _, m := range e.Migration.Mailboxes {
+					if !e.Record.Closed(m.Source) {
+						entries = append(entries, runEntry(evClosed, entryData{Address: m.Source}))
+					}
+				}
+			}
 			if err := e.note(ctx, entries...); err != nil {
 				return err
 			}
@@ -504,7 +541,7 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			}
 			continue
 		}
-		if running[resource(s)] {
+		if running[resource(s)] && st.Applied.IsZero() {
 			continue
 		}
 		if isPass(s) {
@@ -552,6 +589,7 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			}
 			groups[d.domain] = append(groups[d.domain], s)
 		case kind == "dns":
+			running[resource(s)] = true // one after the other
 			tasks = append(tasks, task{[]plan.Step{s}, e.changeZone})
 		case s.Action == plan.ByHand:
 			w, err := e.byHand(ctx, s)
@@ -635,7 +673,6 @@ func (e *Engine) watch(ctx context.Context, s plan.Step, now time.Time) (*Waitin
 		}
 		return w, nil
 	}
-	e.emit(Event{Type: "wait", Phase: s.Phase, Step: s.Address, Text: lag})
 	w.Until = now.Add(e.pollPause(*w, now))
 	w.Names = []string{lag}
 	e.retry[s.Address] = retry{next: w.Until, kind: WaitTTL}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
@@ -108,6 +109,7 @@ func (e *Engine) ask(ctx context.Context, g plan.Gate, phase plan.Phase, now tim
 	if err := e.note(ctx, changed...); err != nil {
 		return nil, err
 	}
+	gs.answers = append(gs.answers, e.planned(g)...)
 	now = e.Clock.Now()
 	gs.looked = now
 	var err error
@@ -123,6 +125,19 @@ func (e *Engine) ask(ctx context.Context, g plan.Gate, phase plan.Phase, now tim
 		return shut, nil
 	}
 	return nil, e.note(ctx, runEntry(evGate, entryData{Gate: g.Name, Want: by}))
+}
+
+// planned are the findings of the plan that keep gate g shut, as answers. A
+// check that the gate asks for tells its own findings.
+func (e *Engine) planned(g plan.Gate) []Answer {
+	var list []Answer
+	for _, f := range e.Plan.Findings {
+		asked := slices.ContainsFunc(g.Require, func(c plan.CheckRef) bool { return c.Name == f.Check })
+		if f.Severity == plan.Blocks && f.Gate == g.Name && !asked {
+			list = append(list, Answer{Check: plan.CheckRef{Name: f.Check}, Detail: append([]string{f.Summary}, f.Detail...), Remedy: f.Remedy, At: e.Clock.Now()})
+		}
+	}
+	return list
 }
 
 // tellGate says what a gate waits for, once for each change.

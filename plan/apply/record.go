@@ -113,12 +113,20 @@ type Record struct {
 // A pass over the same mailbox by the same rules stays valid under a new plan.
 // Records of DNS and what follows the flip belong to the plan they were made
 // under, because the world is looked at again anyway.
-func stepKey(digest string, s plan.Step) string {
-	switch kindOf(s) {
-	case "copy", "notice", "retire":
+func stepKey(p *plan.Plan, s plan.Step) string {
+	kind := kindOf(s)
+	switch {
+	case p.Rollback != "":
+	case kind == "notice":
+		// By name alone: one more recipient must not mean that everybody gets it again.
+		return string(plan.FingerprintOf(s.Address))
+	case kind == "copy" || kind == "retire":
 		return string(plan.FingerprintOf(s.Address, string(s.Expect), strings.Join(s.To, "\n")))
+	case dnsRole(s.Address) == roleTTL:
+		// A low TTL that was seen under an earlier plan has been running out since.
+		return string(plan.FingerprintOf(s.Address, strings.Join(s.To, "\n"), s.Settle.String()))
 	}
-	return string(plan.FingerprintOf(s.Address, digest))
+	return string(plan.FingerprintOf(s.Address, p.Digest))
 }
 
 // NewRecord folds the journal's entries, oldest first, for plan p.
@@ -129,7 +137,7 @@ func NewRecord(p *plan.Plan, entries []state.Entry) *Record {
 		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{},
 	}
 	for _, s := range p.Steps {
-		r.keys[s.Address] = stepKey(p.Digest, s)
+		r.keys[s.Address] = stepKey(p, s)
 		r.steps[s.Address] = &StepState{}
 	}
 	for _, e := range entries {
@@ -247,6 +255,11 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 				delete(r.ends, p)
 			}
 		}
+		for _, s := range r.plan.Steps {
+			if dnsRole(s.Address) != roleOther && !s.Phase.Before(d.Phase) {
+				*r.steps[s.Address] = StepState{}
+			}
+		}
 	}
 }
 
@@ -294,4 +307,11 @@ func (r *Record) PhaseEnd(p plan.Phase) (time.Time, bool) {
 // journal alone; discover leaves them out.
 func ClosedMailboxes(entries []state.Entry) map[string]bool {
 	return NewRecord(&plan.Plan{}, entries).closed
+}
+
+// Opened returns when the gate last opened under the plan, the zero time when it did not.
+func (r *Record) Opened(gate string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gates[gate]
 }

@@ -235,6 +235,9 @@ func (w Waiting) Phrase(loc *time.Location) string {
 	case WaitTime:
 		return w.subject() + ": waits" + at
 	case WaitTTL:
+		if len(w.Names) > 0 {
+			return w.Step + ": waits for every name server: " + strings.Join(w.Names, "; ")
+		}
 		if at == "" {
 			return w.Step + ": waits for every name server"
 		}

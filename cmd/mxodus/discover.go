@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base32"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mxodus/mxodus/plan/apply"
+	"github.com/mxodus/mxodus/plan/config"
+	"github.com/mxodus/mxodus/plan/discover"
+	"github.com/mxodus/mxodus/plan/inventory"
+	"github.com/mxodus/mxodus/plan/render"
+	"github.com/mxodus/mxodus/state"
+)
+
+func newDiscover(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "discover",
+		Short: "Observe source, target and DNS; write inventory.lock",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := a.load()
+			if err != nil {
+				return err
+			}
+			seen, err := a.observe(cmd.Context(), loaded)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.writeJSON(seen.json())
+			}
+			return seen.text(a)
+		},
+	}
+}
+
+// observation is what discover found, and whether facts differ from the last time.
+type observation struct {
+	inv     *inventory.Inventory
+	est     *inventory.Estimates
+	changed bool
+}
+
+// observe looks at the world and writes inventory.lock and the estimates.
+// Nothing is written when something could not be read.
+func (a *app) observe(ctx context.Context, loaded *config.Loaded) (observation, error) {
+	prev, err := a.readInventory()
+	if err != nil {
+		return observation{}, err
+	}
+	closed, err := a.closedMailboxes(ctx)
+	if err != nil {
+		return observation{}, err
+	}
+	if prev != nil {
+		prev.Close(closed)
+	}
+	sys, err := newSystems(a, loaded)
+	if err != nil {
+		return observation{}, err
+	}
+	progress := func(line string) {
+		if !a.json {
+			fmt.Fprintln(a.stderr, render.Escape(line))
+		}
+	}
+	inv, est, err := discover.Observe(ctx, loaded.Migration, sys, prev, a.newLineage, progress)
+	if err != nil {
+		return observation{}, err
+	}
+	inv.Close(closed)
+	seen := observation{inv: inv, est: est}
+	data := inv.Encode()
+	old, err := os.ReadFile(a.path(lockFile))
+	if seen.changed = err != nil || !bytes.Equal(old, data); seen.changed {
+		if err := writeFile(a.path(lockFile), data, 0o644); err != nil {
+			return observation{}, err
+		}
+	}
+	// Sizes of mailboxes are nobody else's business: 0600.
+	return seen, writeFile(a.path(estimatesFile), est.Encode(), 0o600)
+}
+
+// closedMailboxes are those whose copy the journal says is over for good; they
+// aren't asked again, because their accounts may be gone.
+func (a *app) closedMailboxes(ctx context.Context) (map[string]bool, error) {
+	if !state.Exists(a.dir) {
+		return nil, nil
+	}
+	db, err := state.Open(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	entries, err := db.Entries(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	return apply.ClosedMailboxes(entries), nil
+}
+
+// newLineage is a random name of 80 bits for a migration.
+func (a *app) newLineage() string {
+	b := make([]byte, 10)
+	if _, err := io.ReadFull(a.random, b); err != nil {
+		panic("the system has no randomness: " + err.Error())
+	}
+	return base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(b) // Crockford's alphabet
+}
+
+// discoverJSON is the object of `discover -json`.
+type discoverJSON struct {
+	Inventory  string   `json:"inventory"` // digest
+	Lineage    string   `json:"lineage"`
+	Changed    bool     `json:"changed"`
+	Mailboxes  int      `json:"mailboxes"`
+	Missing    []string `json:"missing"` // addresses without a mailbox at the target yet
+	Messages   int64    `json:"messages"`
+	Octets     int64    `json:"octets"`
+	Domains    int      `json:"domains"`
+	RecordSets int      `json:"record_sets"`
+	Recipients int      `json:"recipients"`
+}
+
+func (o observation) json() discoverJSON {
+	messages, octets := o.est.Total()
+	j := discoverJSON{Inventory: o.inv.Digest(), Lineage: o.inv.Lineage, Changed: o.changed, Mailboxes: len(o.inv.Sources), Missing: []string{},
+		Messages: messages, Octets: octets, Domains: len(o.inv.Domains), Recipients: len(o.inv.Recipients)}
+	for _, t := range o.inv.Targets {
+		if !t.Exists {
+			j.Missing = append(j.Missing, t.Address)
+		}
+	}
+	for _, d := range o.inv.Domains {
+		j.RecordSets += len(d.Sets)
+	}
+	return j
+}
+
+func (o observation) text(a *app) error {
+	j := o.json()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s mailboxes, %s messages, %s; %s domains with %s record sets; %s addresses seen as recipients.\n",
+		render.Count(int64(j.Mailboxes)), render.Count(j.Messages), render.Size(j.Octets), render.Count(int64(j.Domains)),
+		render.Count(int64(j.RecordSets)), render.Count(int64(j.Recipients)))
+	for _, m := range j.Missing {
+		fmt.Fprintf(&b, "  not at the target yet: %s\n", render.Escape(m))
+	}
+	if o.changed {
+		fmt.Fprintf(&b, "%s is written. Review and commit it.\n", lockFile)
+	} else {
+		fmt.Fprintf(&b, "%s is unchanged.\n", lockFile)
+	}
+	_, err := io.WriteString(a.stdout, b.String())
+	return err
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/inventory"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"mxodus": main})
+}
+
+// TestScript runs testdata/script/*.txtar against the real program.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("LANG", "C.UTF-8")
+			e.Setenv("COLUMNS", "100")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":     exits,
+			"inventory": writeInventory,
+		},
+	})
+}
+
+// exits CODE PROGRAM ARGS... runs a program and wants that exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		e, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		code = e.ExitCode()
+	}
+	if (code == want) == neg {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// writeInventory FILE writes what discover would have found of the migration
+// in the scripts: two mailboxes, one of them missing at the target, and the
+// zone of acme.example.
+func writeInventory(ts *testscript.TestScript, _ bool, args []string) {
+	inbox := []inventory.Folder{{Name: "INBOX", UIDValidity: 1}, {Name: "Gesendete Objekte", UIDValidity: 2, SpecialUse: `\Sent`}}
+	set := func(name, typ string, ttl uint32, data ...string) inventory.RRset {
+		return inventory.RRset{RRset: plan.RRset{Name: name, Type: typ, TTL: ttl, Data: data}, OldTTL: ttl}
+	}
+	inv := &inventory.Inventory{
+		Lineage: "01JGW8Z4N6T5Q3R2",
+		Sources: []inventory.Mailbox{
+			{Host: "imap", Address: "anna@acme.example", Exists: true, Folders: inbox},
+			{Host: "imap", Address: "jens@acme.example", Exists: true, Folders: inbox},
+		},
+		Targets: []inventory.Mailbox{
+			{Host: "imap", Address: "anna@acme.example", Exists: true, Folders: inbox[:1]},
+			{Host: "imap", Address: "jens@acme.example"},
+		},
+		Domains: []inventory.Domain{{Name: "acme.example", Servers: []string{"192.0.2.1:53"}, Complete: true, NegativeTTL: 300, Sets: []inventory.RRset{
+			set("acme.example.", "MX", 3600, "10 mx.old.example."),
+			set("www.acme.example.", "A", 3600, "192.0.2.80"),
+		}}},
+		Recipients: []string{"anna@acme.example", "bewerbung@acme.example"},
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), inv.Encode(), 0o644))
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/config"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/dns"
+	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/providers/imap/copy"
+	"github.com/mxodus/mxodus/providers/secret"
+	"github.com/mxodus/mxodus/providers/smtp"
+)
+
+// systems are the providers that one migration's configuration names.
+type systems struct {
+	sources, targets map[string]imap.Host
+	zones            map[string]zoneAt // by domain
+	notifiers        map[string]*smtp.Notifier
+	copier           *copy.Engine
+	probe            *smtp.Probe
+}
+
+type zoneAt struct {
+	zone    providers.Zone
+	servers providers.NameServers
+}
+
+// newSystems wires the providers that the configuration names. It touches no
+// network and resolves no secret. A kind or a feature that no provider serves
+// is an error that names its place in the configuration.
+func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
+	m := loaded.Migration
+	if err := unserved(m); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	// The root stays open as long as the process: secrets are read when they are needed.
+	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt})
+	s := &systems{
+		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
+		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{},
+	}
+	dialer := func(h plan.Host) imap.Host {
+		return imap.Host{Dialer: &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
+	}
+	for _, h := range m.Sources {
+		s.sources[h.Key()] = dialer(h)
+	}
+	for _, h := range m.Targets {
+		s.targets[h.Key()] = dialer(h)
+	}
+	for _, d := range m.Domains {
+		cfg, ok := m.Zone(d.Zone)
+		if !ok {
+			continue
+		}
+		zone, servers, err := dns.New(cfg, d.Name, secrets, a.clock)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", cfg.Pos, err)
+		}
+		s.zones[d.Name] = zoneAt{zone, servers}
+	}
+	for _, server := range m.SMTP {
+		o := smtp.Options{Secrets: secrets}
+		if server.CAFile != "" {
+			if o.CA, err = os.ReadFile(a.path(server.CAFile)); err != nil {
+				return nil, fmt.Errorf("%s: the ca_file can't be read: %w", server.Pos, err)
+			}
+		}
+		if s.notifiers[server.Name], err = smtp.New(server, o); err != nil {
+			return nil, fmt.Errorf("%s: %w", server.Pos, err)
+		}
+	}
+	s.copier = copy.New(copy.Options{
+		Source: dialers(s.sources, "source"), Target: dialers(s.targets, "target"),
+		StateDir: filepath.Join(a.dir, ".mxodus"), Clock: a.clock,
+	})
+	return s, nil
+}
+
+func dialers(hosts map[string]imap.Host, side string) func(string) (*imap.Dialer, error) {
+	return func(key string) (*imap.Dialer, error) {
+		h, ok := hosts[key]
+		if !ok {
+			return nil, fmt.Errorf("the configuration has no %s %q", side, key)
+		}
+		return h.Dialer, nil
+	}
+}
+
+// unserved names what the language knows and this build has no provider for.
+// It is refused before anything is touched, never skipped.
+func unserved(m *plan.Migration) error {
+	var problems []string
+	refuse := func(pos plan.Pos, format string, args ...any) {
+		problems = append(problems, fmt.Sprintf("%s: ", pos)+fmt.Sprintf(format, args...))
+	}
+	served := func(role, name string) bool {
+		return slices.ContainsFunc(kinds, func(k kind) bool { return k.Name == name && slices.Contains(k.Roles, role) })
+	}
+	for _, h := range m.Sources {
+		if !served("source", h.Kind) {
+			refuse(h.Pos, "no provider serves source %q yet; mxodus providers lists those there are", h.Kind)
+		}
+	}
+	for _, h := range m.Targets {
+		if !served("target", h.Kind) {
+			refuse(h.Pos, "no provider serves target %q yet; mxodus providers lists those there are", h.Kind)
+		}
+	}
+	for _, z := range m.Zones {
+		if !served("dns", z.Kind) {
+			refuse(z.Pos, "no provider serves dns %q yet; dns \"by_hand\" works with every host", z.Kind)
+		}
+	}
+	for _, p := range m.Validation.Probes {
+		refuse(p.Pos, "probes by an outside account are not served yet; take the block probe %q out", p.Name)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%s", strings.Join(problems, "\n"))
+	}
+	return nil
+}
+
+// prompt asks for a secret at the terminal, without an echo.
+func (a *app) prompt(ctx context.Context, text string) (string, error) {
+	if !a.stdinTTY || a.hidden == nil {
+		return "", fmt.Errorf("there is no terminal to ask at")
+	}
+	if _, err := fmt.Fprintf(a.stderr, "%s: ", text); err != nil {
+		return "", err
+	}
+	defer fmt.Fprintln(a.stderr)
+	return a.hidden()
+}
+
+func (s *systems) Source(key string) (providers.MailHost, error) {
+	return host(s.sources, key, "source")
+}
+func (s *systems) Target(key string) (providers.MailHost, error) {
+	return host(s.targets, key, "target")
+}
+
+func host(hosts map[string]imap.Host, key, side string) (providers.MailHost, error) {
+	h, ok := hosts[key]
+	if !ok {
+		return nil, fmt.Errorf("the configuration has no %s %q", side, key)
+	}
+	return h, nil
+}
+
+func (s *systems) Zone(domain string) (providers.Zone, error) {
+	z, ok := s.zones[domain]
+	if !ok {
+		return nil, fmt.Errorf("no dns block holds the records of %s", domain)
+	}
+	return z.zone, nil
+}
+
+func (s *systems) NameServers(domain string) (providers.NameServers, error) {
+	z, ok := s.zones[domain]
+	if !ok {
+		return nil, fmt.Errorf("no dns block holds the records of %s", domain)
+	}
+	return z.servers, nil
+}
+
+func (s *systems) Copier() providers.Copier { return s.copier }
+
+func (s *systems) Notifier(name string) (providers.Notifier, error) {
+	n, ok := s.notifiers[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no block smtp %q", name)
+	}
+	return n, nil
+}
+
+func (s *systems) RecipientProbe() providers.RecipientProbe { return s.probe }

@@ -1,0 +1,120 @@
+package dns
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/mxodus/mxodus/providers"
+)
+
+// fudge is how many seconds both clocks may be apart (RFC 8945 §10).
+const fudge = 300
+
+// tsigKey signs messages (RFC 8945). The secret lives in memory only.
+type tsigKey struct {
+	name      string // canonical
+	algorithm string // canonical
+	secret    string // base64
+}
+
+func (k *tsigKey) secrets() map[string]string { return map[string]string{k.name: k.secret} }
+
+func (k *tsigKey) sign(m *dns.Msg, now time.Time) {
+	if k != nil {
+		m.SetTsig(k.name, k.algorithm, fudge, now.Unix())
+	}
+}
+
+// algorithm is the name on the wire. The MD5 of RFC 2845 is left out on purpose
+// (RFC 8945 §6: it must not be used).
+func algorithm(name string) (string, error) {
+	switch a := strings.TrimSuffix(strings.ToLower(name), "."); a {
+	case "":
+		return dns.HmacSHA256, nil
+	case "hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512":
+		return a + ".", nil
+	}
+	return "", fmt.Errorf("%q is no TSIG algorithm that is known here: hmac-sha256 is the usual one; hmac-sha224, hmac-sha384, hmac-sha512 and hmac-sha1 are the others", name)
+}
+
+// key resolves the secret; nil when the zone is configured without a key.
+func (z *RFC2136) key(ctx context.Context) (*tsigKey, error) {
+	if z.KeyName == "" {
+		return nil, nil
+	}
+	alg, err := algorithm(z.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	if z.Credentials.IsZero() || z.Secrets == nil {
+		return nil, fmt.Errorf("the TSIG key %s has no secret: name one in the key block", z.KeyName)
+	}
+	secret, err := z.Secrets.Resolve(ctx, z.Credentials, "")
+	if err != nil {
+		return nil, err
+	}
+	secret = strings.TrimSpace(secret)
+	// The decoder's own error quotes nothing, but says where in the secret it
+	// stumbled: left out all the same.
+	if raw, err := base64.StdEncoding.DecodeString(secret); err != nil || len(raw) == 0 {
+		return nil, &providers.Error{
+			Op: "sign for", Subject: display(z.Zone), Reason: providers.Authentication,
+			Err:    fmt.Errorf("%s is no base64 text, as TSIG secrets are", z.Credentials),
+			Remedy: "take the text between the quotes after \"secret\" in the server's key file",
+		}
+	}
+	return &tsigKey{name: z.KeyName, algorithm: alg, secret: secret}, nil
+}
+
+// signed tells whether r carries a right signature of k; err is what exchange
+// returned beside it. Without a key every answer does.
+func (k *tsigKey) signed(r *dns.Msg, err error) bool {
+	return k == nil || err == nil && r.IsTsig() != nil
+}
+
+// signatureError is what the server, or our own check, has against a signature;
+// nil when nothing.
+func (z *RFC2136) signatureError(op string, k *tsigKey, r *dns.Msg, err error) error {
+	e := &providers.Error{Op: op, Subject: z.subject(), Reason: providers.Authentication}
+	if t := r.IsTsig(); t != nil && t.Error != dns.RcodeSuccess {
+		e.Server = fmt.Sprintf("%s (%s)", rcode(r), dns.RcodeToString[int(t.Error)])
+		switch t.Error {
+		case dns.RcodeBadKey:
+			e.Remedy = fmt.Sprintf("the server does not know the key %s with %s: compare name and algorithm with its key file", z.KeyName, strings.TrimSuffix(k.algorithm, "."))
+		case dns.RcodeBadSig:
+			e.Remedy = fmt.Sprintf("the secret of the key %s is not the server's: compare %s with its key file", z.KeyName, z.Credentials)
+		case dns.RcodeBadTime:
+			e.Remedy = "set this machine's clock and the server's: signatures are good for five minutes" + clocks(t)
+		}
+		return e
+	}
+	// The library looks at no signature of a NOTAUTH, whose TSIG had nothing to say above:
+	// the server isn't the zone's.
+	if k.signed(r, err) || errors.Is(err, dns.ErrAuth) {
+		return nil
+	}
+	if r.Rcode == dns.RcodeSuccess || err != nil {
+		e.Reason, e.Err = providers.Protocol, errors.New("the answer's signature is missing or wrong")
+		e.Remedy = fmt.Sprintf("see whether something between here and %s changes messages", z.Server)
+		return e
+	}
+	return nil // a refusal from before the signature was looked at (RFC 8945 §5.3.2)
+}
+
+// clocks tells both times of a BADTIME answer (RFC 8945 §5.2.3).
+func clocks(t *dns.TSIG) string {
+	raw, err := hex.DecodeString(t.OtherData)
+	if err != nil || len(raw) != 6 {
+		return ""
+	}
+	server := time.Unix(int64(binary.BigEndian.Uint64(append([]byte{0, 0}, raw...))), 0)
+	return fmt.Sprintf(" (here %s, there %s)", time.Unix(int64(t.TimeSigned), 0).UTC().Format(time.RFC3339), server.UTC().Format(time.RFC3339))
+}

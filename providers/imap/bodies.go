@@ -1,0 +1,283 @@
+package imap
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap/wire"
+)
+
+// MissingError names messages that were asked for and didn't come: expunged
+// meanwhile, or sent in a way that can't be read. Ask again before giving up.
+type MissingError struct {
+	UIDs   []uint32 // ascending
+	Broken error    // of a response that could not be read, nil when there was none
+}
+
+// Error is one line.
+func (e *MissingError) Error() string {
+	s := fmt.Sprintf("the server did not send %d of the messages asked for (UIDs %.200s)", len(e.UIDs), FormatSet(e.UIDs))
+	if e.Broken != nil {
+		s += ": " + e.Broken.Error()
+	}
+	return s
+}
+
+// Unwrap returns what could not be read.
+func (e *MissingError) Unwrap() error { return e.Broken }
+
+// FetchBodies calls fn for each message of the sets, with its octets and how
+// many they are (the literal's size). Each set is one command, several are on their way
+// at once; the answers come in the server's order. Nothing is marked as read.
+//
+// A body is good until fn returns; what fn leaves unread is passed over. A body that ends early
+// gives io.ErrUnexpectedEOF, and the call fails with a *LostError whatever fn makes of it.
+// Each message is handed over once. Those that did not come are in a *MissingError; all
+// others were handed over then.
+//
+// fn must not use the session. When fn fails, no further set is asked for, what is on its
+// way is read and fn's error returned.
+func (s *Session) FetchBodies(ctx context.Context, sets []string, fn func(m Meta, size int64, body io.Reader) error) error {
+	b := bodyReader{s: s, fn: fn, want: map[uint32]bool{}, open: map[uint32]*partial{}}
+	for _, set := range sets {
+		uids, err := expand(set)
+		if err == nil && len(b.want)+len(uids) > maxUIDs {
+			err = errors.New("too many messages for one call")
+		}
+		if err != nil {
+			return &providers.Error{Op: "fetch from folder", Subject: s.selected, Reason: providers.Refused, Err: err}
+		}
+		for _, uid := range uids {
+			b.want[uid] = true
+		}
+	}
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	defer b.drop()
+	s.untagged = b.data
+
+	var short []string
+	for _, set := range sets {
+		short = append(short, splitSet(set)...)
+	}
+	next := func() *wire.Command {
+		if len(short) == 0 || b.failed != nil {
+			return nil
+		}
+		c := wire.NewCommand("UID FETCH").Set(short[0]).Items("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[]")
+		short = short[1:]
+		return c
+	}
+	err = s.pipeline(next, "fetch from folder", s.selected, func(_ int, p *pending) error { return p.refused() })
+	if s.lost != nil {
+		return s.lost
+	}
+	if b.failed == nil {
+		b.finish()
+	}
+	if b.failed != nil {
+		return b.failed
+	}
+	missing := b.missing()
+	if err != nil && missing != nil {
+		return errors.Join(err, missing)
+	}
+	if err != nil {
+		return err
+	}
+	if missing != nil {
+		return missing
+	}
+	return nil
+}
+
+// bodyReader puts FETCH responses together for FetchBodies. A body is handed
+// over as it comes when everything else of the message is there already;
+// else it is kept until the rest has come.
+type bodyReader struct {
+	s      *Session
+	fn     func(Meta, int64, io.Reader) error
+	want   map[uint32]bool     // still to come
+	open   map[uint32]*partial // by sequence number: incomplete so far
+	failed error               // of fn
+	broken error               // a response that could not be read
+}
+
+const needed = hasUID | hasFlags | hasDate
+
+func (b *bodyReader) data(resp wire.Response) error {
+	if resp.Type == "EXPUNGE" || resp.Type == "VANISHED" {
+		b.drop() // the numbers mean other messages now; what is dropped is reported as missing
+		return nil
+	}
+	if resp.Type != "FETCH" {
+		return nil
+	}
+	p := b.open[resp.Number]
+	if p == nil {
+		p = newPartial()
+	}
+	handed := false
+	err := b.s.readItems(p, func(body *wire.Body) error {
+		if p.has&needed == needed {
+			handed = true
+			return b.hand(p, body.Size, body)
+		}
+		if p.body != nil {
+			p.body.Close()
+		}
+		var err error
+		p.body, err = keep(body, b.s.spool)
+		return err
+	})
+	if err != nil {
+		if b.broken == nil {
+			b.broken = err
+		}
+		if p.body != nil {
+			p.body.Close()
+		}
+		delete(b.open, resp.Number)
+		return err
+	}
+	switch {
+	case handed:
+		delete(b.open, resp.Number)
+	case p.body != nil && p.has&needed == needed:
+		delete(b.open, resp.Number)
+		return b.handKept(p)
+	case p.has&hasUID != 0 && !b.want[p.UID]:
+		// News of flags of a message that was handed over or not asked for.
+		delete(b.open, resp.Number)
+	case len(b.open) < maxOpen:
+		b.open[resp.Number] = p
+	}
+	return nil
+}
+
+// hand calls fn, and makes sure that a body which broke off is no success.
+func (b *bodyReader) hand(p *partial, size int64, body io.Reader) error {
+	if b.failed != nil || !b.want[p.UID] {
+		return nil
+	}
+	delete(b.want, p.UID)
+	watch := &watched{r: body}
+	b.failed = b.fn(p.Meta, size, watch)
+	if watch.err != nil {
+		return watch.err
+	}
+	return nil
+}
+
+// watched remembers the error of a body.
+type watched struct {
+	r   io.Reader
+	err error
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && err != io.EOF {
+		w.err = err
+	}
+	return n, err
+}
+
+func (b *bodyReader) handKept(p *partial) error {
+	defer p.body.Close()
+	body, err := p.body.reader()
+	if err != nil {
+		return err
+	}
+	return b.hand(p, p.body.size, body)
+}
+
+// finish hands over bodies whose flags or date never came: the octets count.
+func (b *bodyReader) finish() {
+	for _, p := range b.open {
+		if p.body != nil && p.has&hasUID != 0 && b.broken == nil {
+			if err := b.handKept(p); err != nil && b.failed == nil {
+				b.failed = err
+			}
+			p.body = nil
+		}
+	}
+}
+
+// drop forgets what is incomplete.
+func (b *bodyReader) drop() {
+	for _, p := range b.open {
+		if p.body != nil {
+			p.body.Close()
+		}
+	}
+	clear(b.open)
+}
+
+func (b *bodyReader) missing() error {
+	if len(b.want) == 0 {
+		return nil
+	}
+	e := &MissingError{Broken: b.broken}
+	for uid := range b.want {
+		e.UIDs = append(e.UIDs, uid)
+	}
+	FormatSet(e.UIDs) // sorts
+	return e
+}
+
+// keepInMemory is the size up to which a body that came too early waits in memory.
+const keepInMemory = 1 << 20
+
+// spooled is a body that waits for the rest of its message.
+type spooled struct {
+	size int64
+	mem  []byte
+	file *os.File
+}
+
+func keep(body *wire.Body, folder string) (*spooled, error) {
+	s := &spooled{size: body.Size}
+	if s.size <= keepInMemory {
+		var err error
+		s.mem, err = io.ReadAll(body)
+		return s, err
+	}
+	f, err := os.CreateTemp(folder, "message-*.eml")
+	if err != nil {
+		return nil, err
+	}
+	s.file = f
+	// The name is not needed; without it, nothing is left behind whatever happens.
+	if err := os.Remove(f.Name()); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if _, err := io.Copy(f, body); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *spooled) reader() (io.Reader, error) {
+	if s.file == nil {
+		return bytes.NewReader(s.mem), nil
+	}
+	_, err := s.file.Seek(0, io.SeekStart)
+	return s.file, err
+}
+
+func (s *spooled) Close() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}

@@ -1,0 +1,96 @@
+package imap
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrStalled ends a connection on which nothing moved for the stall timeout.
+var ErrStalled = errors.New("nothing came and nothing went for longer than the stall timeout")
+
+// link is the transport of a session: it counts what passes, ends reads and
+// writes that make no progress, and remembers why it was closed.
+//
+// The stall timeout runs on real time, not on the clock that schedules are
+// computed with: it measures the network.
+type link struct {
+	net.Conn
+	stall   time.Duration // 0 = none
+	in, out atomic.Int64
+	turns   atomic.Int64
+	wrote   atomic.Bool // since the last read: the next one waits for an answer
+
+	mu    sync.Mutex
+	cause error // why we closed it
+}
+
+func newLink(c net.Conn, stall time.Duration) *link {
+	return &link{Conn: c, stall: stall}
+}
+
+// abort closes the connection. The first cause is what later errors say.
+func (l *link) abort(cause error) {
+	l.mu.Lock()
+	if l.cause == nil {
+		l.cause = cause
+	}
+	l.mu.Unlock()
+	l.Conn.Close()
+}
+
+// why returns the cause of our own closing, or err.
+func (l *link) why(err error) error {
+	if err == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		return l.cause
+	}
+	return err
+}
+
+func (l *link) guard() func() {
+	if l.stall <= 0 {
+		return func() {}
+	}
+	t := time.AfterFunc(l.stall, func() { l.abort(ErrStalled) })
+	return func() { t.Stop() }
+}
+
+func (l *link) Read(p []byte) (int, error) {
+	if l.wrote.Swap(false) {
+		l.turns.Add(1)
+	}
+	stop := l.guard()
+	n, err := l.Conn.Read(p)
+	stop()
+	l.in.Add(int64(n))
+	return n, l.why(err)
+}
+
+// Write hands large buffers on in pieces, so that a slow line is progress and no stall.
+func (l *link) Write(p []byte) (int, error) {
+	const piece = 64 << 10
+	total := 0
+	for {
+		stop := l.guard()
+		n, err := l.Conn.Write(p[:min(piece, len(p))])
+		stop()
+		l.out.Add(int64(n))
+		l.wrote.Store(true)
+		total += n
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return total, l.why(err)
+		}
+	}
+}
+
+// Deadlines are the link's own business; go-imap would set five minutes for a literal.
+func (*link) SetDeadline(time.Time) error      { return nil }
+func (*link) SetReadDeadline(time.Time) error  { return nil }
+func (*link) SetWriteDeadline(time.Time) error { return nil }

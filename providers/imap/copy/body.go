@@ -1,0 +1,101 @@
+package copy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+)
+
+const (
+	// memoryBudget bounds message octets in memory, over all passes.
+	memoryBudget = 32 << 20
+	// spoolFrom is the size from which a message goes through a file.
+	spoolFrom = 1 << 20
+)
+
+// body is a message between the two sides: in memory, or in a file that has
+// no name any more, so that it goes with the process however that ends.
+type body struct {
+	size   int64
+	memory []byte
+	file   *os.File
+	held   *budget
+
+	digest    digest
+	messageID string
+}
+
+// readBody reads exactly size octets while hashing them. The caller closes the body.
+func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body, err error) {
+	b = &body{size: size}
+	defer func() {
+		if err != nil {
+			b.close()
+			b = nil
+		}
+	}()
+	h := newHasher()
+	if size < spoolFrom {
+		if err := e.memory.take(ctx, size); err != nil {
+			return b, err
+		}
+		b.held = e.memory
+		b.memory = make([]byte, size)
+		if _, err := io.ReadFull(r, b.memory); err != nil {
+			return b, fmt.Errorf("read a message of %d octets: %w", size, err)
+		}
+		h.Write(b.memory)
+	} else {
+		if b.file, err = e.spool(); err != nil {
+			return b, err
+		}
+		n, err := io.Copy(io.MultiWriter(b.file, h), r)
+		if err == nil && n != size {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return b, fmt.Errorf("read a message of %d octets, after %d: %w", size, n, err)
+		}
+	}
+	b.digest, b.messageID = h.sum(), h.messageID()
+	return b, nil
+}
+
+// spool opens a file without a name.
+func (e *Engine) spool() (*os.File, error) {
+	dir, err := e.spoolDir()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(dir, "message-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a spool file: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make a spool file: %w", err)
+	}
+	return f, nil
+}
+
+// open returns a new reader over the whole message.
+func (b *body) open() io.Reader {
+	if b.file != nil {
+		return io.NewSectionReader(b.file, 0, b.size)
+	}
+	return bytes.NewReader(b.memory)
+}
+
+// close gives back what the body holds. It may be called twice.
+func (b *body) close() {
+	if b.file != nil {
+		b.file.Close()
+		b.file = nil
+	}
+	if b.held != nil {
+		b.held.give(b.size)
+		b.held, b.memory = nil, nil
+	}
+}

@@ -1,0 +1,134 @@
+package copy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"strings"
+)
+
+// digest is what a message's content is known by. The octets are the first
+// tier. The canonical form is the second, for servers that keep the content and not
+// the octets: line ends are CRLF, and NUL is 0x80 (Dovecot stores a NUL
+// so; APPEND a message with one and fetch it back to see it).
+type digest struct{ raw, canonical [32]byte }
+
+// hex names the message's file in quarantine.
+func (d digest) hex() string { return hex.EncodeToString(d.raw[:]) }
+
+// rewritten is the canonical digest where it differs, else nil.
+func (d digest) rewritten() []byte {
+	if d.raw == d.canonical {
+		return nil
+	}
+	return d.canonical[:]
+}
+
+// headerKept bounds how much of a message is kept to find its Message-ID.
+const headerKept = 32 << 10
+
+// hasher computes a digest while octets pass. Most messages are canonical
+// already, so the second hash begins at the first octet that isn't.
+type hasher struct {
+	raw, canonical hash.Hash
+	last           byte
+	header         []byte
+}
+
+func newHasher() *hasher { return &hasher{raw: sha256.New()} }
+
+// Write takes the next octets. It never fails.
+func (h *hasher) Write(p []byte) (int, error) {
+	if room := headerKept - len(h.header); room > 0 {
+		h.header = append(h.header, p[:min(room, len(p))]...)
+	}
+	begin := 0 // what of p has gone into both hashes
+	for i := 0; i < len(p); i++ {
+		// IndexAny would be no faster here: LF is in every line.
+		c := p[i]
+		if c != '\n' && c != 0 {
+			continue
+		}
+		before := h.last
+		if i > 0 {
+			before = p[i-1]
+		}
+		if c == '\n' && before == '\r' {
+			continue
+		}
+		h.raw.Write(p[begin:i])
+		if h.canonical == nil {
+			h.canonical = h.fork()
+		} else {
+			h.canonical.Write(p[begin:i])
+		}
+		h.raw.Write(p[i : i+1])
+		if c == 0 {
+			h.canonical.Write([]byte{0x80})
+		} else {
+			h.canonical.Write([]byte("\r\n"))
+		}
+		begin = i + 1
+	}
+	h.raw.Write(p[begin:])
+	if h.canonical != nil {
+		h.canonical.Write(p[begin:])
+	}
+	if len(p) > 0 {
+		h.last = p[len(p)-1]
+	}
+	return len(p), nil
+}
+
+// fork copies the state of the first hash.
+func (h *hasher) fork() hash.Hash {
+	c, err := h.raw.(hash.Cloner).Clone()
+	if err != nil {
+		panic(fmt.Sprintf("copy: SHA-256 can't be cloned: %v", err))
+	}
+	return c
+}
+
+func (h *hasher) sum() digest {
+	var d digest
+	h.raw.Sum(d.raw[:0])
+	d.canonical = d.raw
+	if h.canonical != nil {
+		h.canonical.Sum(d.canonical[:0])
+	}
+	return d
+}
+
+// messageID is the first Message-ID of the header without its brackets, ""
+// when there is none. It helps people to find a message and identifies nothing.
+func (h *hasher) messageID() string {
+	header := h.header
+	for _, end := range []string{"\r\n\r\n", "\n\n"} {
+		if i := bytes.Index(header, []byte(end)); i >= 0 {
+			header = header[:i]
+		}
+	}
+	const name = "message-id:"
+	for i := 0; i < len(header); {
+		line := header[i:]
+		if n := bytes.IndexByte(line, '\n'); n >= 0 {
+			line = line[:n]
+		}
+		if len(line) >= len(name) && strings.EqualFold(string(line[:len(name)]), name) {
+			rest := string(header[i+len(name):])
+			// A folded field goes on in lines that begin with white space (RFC 5322 §2.2.3).
+			for j := 0; j < len(rest); j++ {
+				if rest[j] == '\n' && (j+1 == len(rest) || rest[j+1] != ' ' && rest[j+1] != '\t') {
+					rest = rest[:j]
+				}
+			}
+			id := strings.Join(strings.Fields(rest), " ")
+			id = strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">")
+			return strings.ToValidUTF8(id[:min(len(id), 998)], "\uFFFD")
+		}
+		i += len(line) + 1
+	}
+	return ""
+}

@@ -1,0 +1,245 @@
+package copy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/state/manifest"
+)
+
+// resolveAll settles messages in doubt. A server may carry out an APPEND
+// after its connection is gone and after it has said that the folder is as
+// before (Dovecot 2.3 does, up to 1.5 s later), so nothing is decided before the
+// grace is over, counted from the end of the last connection that could have
+// carried one of them. All other work of the pass is done by then.
+func (r *run) resolveAll(ctx context.Context, doubts []manifest.Message) error {
+	byTarget := map[int64][]manifest.Message{}
+	var order []int64
+	open := false
+	for _, m := range doubts {
+		if byTarget[m.Target] == nil {
+			order = append(order, m.Target)
+		}
+		byTarget[m.Target] = append(byTarget[m.Target], m)
+		open = open || m.State == manifest.Intent
+	}
+	if open {
+		until := time.Unix(0, r.quiet.Load()).Add(r.target.grace())
+		if d := until.Sub(r.e.o.Clock.Now()); d > 0 {
+			if err := r.sleep(ctx, d, fmt.Sprintf("%d messages were sent without an answer: giving the target time to store them", len(doubts))); err != nil {
+				return err
+			}
+		}
+	}
+	var jobs []job
+	for _, id := range order {
+		jobs = append(jobs, func(ctx context.Context, w *worker) error { return r.resolve(ctx, w, id, byTarget[id]) })
+	}
+	return r.do(ctx, 1+len(doubts)/1000, jobs)
+}
+
+// maxScans is how often a target folder is looked at that won't stand still.
+const maxScans = 20
+
+// resolve looks for messages of one target folder: among the UIDs that were
+// given out since their intents and that nobody has claimed, by content.
+func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []manifest.Message) error {
+	t, err := r.targetByID(targetID)
+	if err != nil {
+		return err
+	}
+	// Rows as they are now: an attempt before this one may have settled some.
+	if doubts, err = r.current(ctx, doubts); err != nil || len(doubts) == 0 {
+		return err
+	}
+	var uids []uint32
+	var sel imap.Selected
+	for scan := 0; ; scan++ {
+		before := uids
+		if sel, uids, err = r.unclaimed(ctx, w, t, doubts); err != nil {
+			return err
+		}
+		if scan > 0 && slices.Equal(before, uids) {
+			break
+		}
+		if scan == maxScans {
+			return &providers.Error{Op: "look for messages in folder", Subject: t.Name, Reason: providers.Throttled,
+				Err: fmt.Errorf("it did not stand still during %d looks", maxScans)}
+		}
+		if err := r.sleep(ctx, min(r.target.grace(), time.Second), "looking twice for messages that were sent without an answer"); err != nil {
+			return err
+		}
+	}
+	var have []found
+	if err := digests(ctx, w.dst, uids, func(uid uint32, d digest) error {
+		have = append(have, found{UID: uid, Digest: d})
+		return nil
+	}); err != nil {
+		return err
+	}
+	if doubts, err = r.current(ctx, doubts); err != nil { // opening the folder may have widened windows
+		return err
+	}
+	want := make([]wanted, len(doubts))
+	for i, m := range doubts {
+		want[i] = wantedOf(m)
+	}
+	at := match(want, have)
+	if err := r.m.Update(ctx, func(tx *manifest.Tx) error {
+		now := r.e.o.Clock.Now()
+		for _, m := range doubts {
+			var err error
+			switch uid := at[m.ID]; resolved(m.State, uid != 0) {
+			case claim:
+				err = tx.Claim(m.ID, sel.UIDValidity, uid, now)
+			case applied:
+				err = tx.Claim(m.ID, 0, 0, now)
+			case again:
+				err = tx.Revert(m.ID, now)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	r.steps.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range doubts {
+		if m.State == manifest.Intent && at[m.ID] != 0 {
+			r.result.Copied++
+			r.result.Octets += m.Size
+			r.progress.Messages++
+		}
+	}
+	return nil
+}
+
+// current returns those of doubts that still are, as the manifest has them now.
+func (r *run) current(ctx context.Context, doubts []manifest.Message) ([]manifest.Message, error) {
+	var list []manifest.Message
+	for _, m := range doubts {
+		m, err := r.m.Message(ctx, m.ID)
+		if err != nil {
+			return nil, err
+		}
+		if m.State == manifest.Intent || m.State == manifest.Applied {
+			list = append(list, m)
+		}
+	}
+	return list, nil
+}
+
+// unclaimed opens a target folder and lists the UIDs that may be one of doubts.
+func (r *run) unclaimed(ctx context.Context, w *worker, t *target, doubts []manifest.Message) (imap.Selected, []uint32, error) {
+	sel, err := r.openTarget(ctx, w, t)
+	if err != nil {
+		return sel, nil, err
+	}
+	if doubts, err = r.current(ctx, doubts); err != nil {
+		return sel, nil, err
+	}
+	from := uint32(1<<32 - 1)
+	for _, m := range doubts {
+		from = min(from, max(m.Window, 1))
+	}
+	claimed, err := r.m.ClaimedIn(ctx, t.ID, sel.UIDValidity, from)
+	if err != nil {
+		return sel, nil, err
+	}
+	uids := []uint32{}
+	err = w.dst.FetchMeta(ctx, fmt.Sprintf("%d:*", from), imap.FetchItems{}, func(m imap.Meta) error {
+		if m.UID >= from && !claimed[m.UID] {
+			uids = append(uids, m.UID)
+		}
+		return nil
+	})
+	slices.Sort(uids)
+	return sel, slices.Compact(uids), err
+}
+
+// rebuild finds the copies in a target folder again whose UIDs the target
+// has given up (another UIDVALIDITY), by content, before anything is sent there. A claim whose
+// message is not there keeps its message from being copied again all the same. The
+// caller holds t.mu and has the folder selected.
+func (r *run) rebuild(ctx context.Context, dst session, t *target, now manifest.Numbers) error {
+	r.report(t.Name, "the target has given its messages new UIDs: comparing contents")
+	var want []wanted
+	if err := r.m.ClaimsOutside(ctx, t.ID, now.UIDValidity, func(m manifest.Message) error {
+		w := wantedOf(m)
+		w.Window = 0
+		want = append(want, w)
+		return nil
+	}); err != nil {
+		return err
+	}
+	taken, err := r.m.ClaimedIn(ctx, t.ID, now.UIDValidity, 1) // an earlier attempt came as far as this
+	if err != nil {
+		return err
+	}
+	var uids []uint32
+	if len(want) > 0 {
+		if err := dst.FetchMeta(ctx, "1:*", imap.FetchItems{}, func(m imap.Meta) error {
+			if !taken[m.UID] {
+				uids = append(uids, m.UID)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	var have []found
+	if err := digests(ctx, dst, uids, func(uid uint32, d digest) error {
+		have = append(have, found{UID: uid, Digest: d})
+		return nil
+	}); err != nil {
+		return err
+	}
+	at := match(want, have)
+	if err := inGroups(want, func(group []wanted) error {
+		return r.m.Update(ctx, func(tx *manifest.Tx) error {
+			for _, w := range group {
+				if at[w.ID] == 0 {
+					continue // decided below, when all others are saved
+				}
+				if err := tx.Replace(w.ID, now.UIDValidity, at[w.ID]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}); err != nil {
+		return err
+	}
+	doubts, err := r.m.Doubts(ctx)
+	if err != nil {
+		return err
+	}
+	t.Numbers = now
+	err = r.m.Update(ctx, func(tx *manifest.Tx) error {
+		for _, w := range want {
+			if at[w.ID] == 0 {
+				if err := tx.Replace(w.ID, 0, 0); err != nil {
+					return err
+				}
+			}
+		}
+		for _, m := range doubts {
+			if m.Target == t.ID {
+				if err := tx.Widen(m.ID); err != nil {
+					return err
+				}
+			}
+		}
+		return tx.PutTarget(&t.Target)
+	})
+	r.steps.Add(1)
+	return err
+}

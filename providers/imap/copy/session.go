@@ -1,0 +1,51 @@
+package copy
+
+import (
+	"context"
+	"io"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
+)
+
+// session is what the engine asks of *imap.Session, and of the doubles in tests.
+type session interface {
+	Has(capability string) bool
+	AppendLimit() int64
+	List(ctx context.Context) ([]imap.ListEntry, error)
+	WireName(name string) string
+	Examine(ctx context.Context, raw string) (imap.Selected, error)
+	Select(ctx context.Context, raw string) (imap.Selected, error)
+	Create(ctx context.Context, raw, specialUse string) error
+	Subscribe(ctx context.Context, raws ...string) error
+	FetchMeta(ctx context.Context, set string, items imap.FetchItems, fn func(imap.Meta) error) error
+	FetchBodies(ctx context.Context, sets []string, fn func(m imap.Meta, size int64, body io.Reader) error) error
+	StartAppend(ctx context.Context, raw string, batch []imap.Message) (wait func() ([]imap.Appended, error), err error)
+	Store(ctx context.Context, set, mode string, flags []string) error
+	Move(ctx context.Context, set, raw string) (map[uint32]uint32, error)
+	Expunge(ctx context.Context, set string) error
+	Err() error
+	Close() error
+}
+
+// end is one side of a pass: a host and an account there.
+type end struct {
+	key     string // of the semaphore: which hosts share connections
+	host    plan.Host
+	account providers.Account
+	dial    func(context.Context) (session, error)
+}
+
+// newEnd makes the end of a mailbox at a host.
+func newEnd(side string, d *imap.Dialer, address string, credentials plan.SecretRef) *end {
+	e := &end{key: side + " " + d.Host.Key() + " " + d.Address(), host: d.Host, account: providers.Account{Address: address, Credentials: credentials}}
+	e.dial = func(ctx context.Context) (session, error) {
+		s, err := d.Connect(ctx, e.account)
+		if err != nil {
+			return nil, err // not s: a nil *imap.Session in an interface is not nil
+		}
+		return s, nil
+	}
+	return e
+}

@@ -1,0 +1,359 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/state/manifest"
+)
+
+// writer appends a folder's messages at the target. Before a batch is sent, its
+// intents are made durable, in the same commit as the claims of the batch before;
+// while the server works on one batch, the next is collected and sent.
+type writer struct {
+	r     *run
+	f     *folder
+	dst   session
+	sel   imap.Selected
+	items <-chan *item
+
+	backlog []*item                    // refused for now, to be sent again
+	batch   []*item                    // being collected
+	octets  int64                      // of batch
+	flights []flight                   // sent and not answered, oldest first
+	ops     []func(*manifest.Tx) error // decided and not committed
+	gained  int64                      // messages that ops settle
+	streak  int                        // refusals in a row that are not about the message
+	waits   int                        // in a row, without a message taken between
+}
+
+// flight is a batch on its way.
+type flight struct {
+	items []*item
+	wait  func() ([]imap.Appended, error)
+}
+
+// maxFlights is how many batches are sent without an answer.
+const maxFlights = 2
+
+// maxStreak is how many refusals in a row, none for size or content, mean
+// that the target takes nothing at all.
+const maxStreak = 20
+
+// errUnsent is why a message is sent again that nobody refused.
+var errUnsent = errors.New("the server did not take all octets of the message")
+
+func (w *writer) run(ctx context.Context) error {
+	err := w.loop(ctx)
+	// What was answered is recorded whatever else went wrong.
+	for len(w.flights) > 0 {
+		if lerr := w.land(ctx); err == nil {
+			err = lerr
+		}
+	}
+	if cerr := w.commit(context.WithoutCancel(ctx)); cerr != nil {
+		return errors.Join(err, cerr)
+	}
+	return err
+}
+
+// close gives back the bodies that were not sent.
+func (w *writer) close() {
+	for _, it := range append(w.backlog, w.batch...) {
+		it.body.close()
+	}
+	w.backlog, w.batch = nil, nil
+}
+
+func (w *writer) loop(ctx context.Context) error {
+	for open := true; open || len(w.flights) > 0 || len(w.backlog) > 0 || len(w.batch) > 0; {
+		var err error
+		if open, err = w.fill(ctx, open); err != nil {
+			return err
+		}
+		full := len(w.batch) >= batchMessages || w.octets >= batchOctets
+		switch {
+		case full || len(w.batch) > 0 && len(w.flights) == 0:
+			if err := w.send(ctx); err != nil {
+				return err
+			}
+			if len(w.flights) >= maxFlights {
+				err = w.land(ctx)
+			}
+		case len(w.flights) > 0:
+			err = w.land(ctx) // the reader goes on meanwhile
+		case open:
+			// The source is slower: what is known is made durable before waiting for it.
+			if err := w.commit(ctx); err != nil {
+				return err
+			}
+			select {
+			case it, ok := <-w.items:
+				if open = ok; ok {
+					err = w.admit(ctx, it)
+				}
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill adds to the batch what is there already, without waiting.
+func (w *writer) fill(ctx context.Context, open bool) (bool, error) {
+	for len(w.batch) < batchMessages && w.octets < batchOctets {
+		if len(w.backlog) > 0 {
+			w.add(w.backlog[0])
+			w.backlog = w.backlog[1:]
+			continue
+		}
+		if !open {
+			return false, nil
+		}
+		select {
+		case it, ok := <-w.items:
+			if !ok {
+				return false, nil
+			}
+			if err := w.admit(ctx, it); err != nil {
+				return true, err
+			}
+		default:
+			return true, nil
+		}
+	}
+	return open, nil
+}
+
+func (w *writer) add(it *item) {
+	w.batch = append(w.batch, it)
+	w.octets += it.row.Size
+}
+
+// admit decides what becomes of a message that was read: it is sent, kept in
+// quarantine, or moved at the target.
+func (w *writer) admit(ctx context.Context, it *item) error {
+	it.row.Target = w.f.target.ID
+	kept, lost := storable(it.row.Flags, w.sel)
+	it.flags, it.lost = kept, keywords(lost)
+	if limit := w.r.headroom; limit > 0 && it.row.Size > limit {
+		it.row.Window = w.f.target.window()
+		w.ops = append(w.ops, w.intend(it))
+		return w.keep(it, manifest.Refusal{Reason: string(providers.TooLarge), Limit: limit})
+	}
+	old, err := w.r.movable(ctx, w.dst, w.f, it.row.Digest)
+	if err != nil {
+		it.body.close()
+		return err
+	}
+	if old == nil {
+		w.add(it)
+		return nil
+	}
+	it.body.close()
+	it.p.settled = true
+	it.row.Window = w.f.target.window()
+	w.ops = append(w.ops, w.intend(it), func(t *manifest.Tx) error { return t.Revert(it.row.ID, it.row.At) })
+	w.r.mu.Lock()
+	w.r.moves = append(w.r.moves, move{old: *old, row: &it.row, f: w.f})
+	w.r.mu.Unlock()
+	return nil
+}
+
+func (w *writer) intend(it *item) func(*manifest.Tx) error {
+	return func(t *manifest.Tx) error { return t.Intend(&it.row, w.r.e.o.Clock.Now()) }
+}
+
+// commit makes what was decided durable.
+func (w *writer) commit(ctx context.Context) error {
+	if len(w.ops) == 0 {
+		return nil
+	}
+	ops, gained := w.ops, w.gained
+	w.ops, w.gained = nil, 0
+	if err := w.r.m.Update(ctx, func(t *manifest.Tx) error {
+		for _, op := range ops {
+			if err := op(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	w.r.steps.Add(gained)
+	w.r.report(w.f.Name, "")
+	return nil
+}
+
+// send makes the batch's intents durable and sends it.
+func (w *writer) send(ctx context.Context) error {
+	if err := w.r.e.paceOf(w.r.target).wait(ctx, len(w.batch), w.octets); err != nil {
+		return err
+	}
+	window := w.f.target.window()
+	for _, it := range w.batch {
+		it.row.Window = window
+		w.ops = append(w.ops, w.intend(it))
+	}
+	if err := w.commit(ctx); err != nil {
+		return err
+	}
+	batch := w.batch
+	w.batch, w.octets = nil, 0
+	messages := make([]imap.Message, len(batch))
+	for i, it := range batch {
+		it.p.settled = true
+		messages[i] = imap.Message{Flags: it.flags, InternalDate: it.row.InternalDate, Size: it.row.Size, Body: it.body.open()}
+	}
+	wait, err := w.dst.StartAppend(ctx, w.f.target.Raw, messages)
+	if wait == nil {
+		unsent := make([]imap.Appended, len(batch))
+		for i := range unsent {
+			unsent[i].Unsent = true
+		}
+		wait = func() ([]imap.Appended, error) { return unsent, err }
+	}
+	w.flights = append(w.flights, flight{items: batch, wait: wait})
+	return nil
+}
+
+// land waits for the answers to the oldest batch and decides on each message.
+func (w *writer) land(ctx context.Context) error {
+	fl := w.flights[0]
+	w.flights = w.flights[1:]
+	results, err := fl.wait()
+	lost := err != nil
+	if lost {
+		w.r.quiet.Store(w.r.e.o.Clock.Now().UnixNano())
+	}
+	var wait, fatal error
+	taken := false
+	for i, it := range fl.items {
+		a := results[i]
+		v := settle(a)
+		if v == claim && (a.UIDValidity != w.sel.UIDValidity || a.UID < it.row.Window) {
+			v = applied // an APPENDUID that can't be right: it is looked for
+		}
+		switch v {
+		case claim, applied:
+			w.take(it, v, a)
+			taken = true
+		case again:
+			w.ops = append(w.ops, w.revert(it))
+			if lost || providers.ReasonOf(a.Err) == providers.NotFound {
+				it.p.settled = false
+				it.body.close()
+				if a.Err != nil {
+					fatal = a.Err
+				}
+			} else {
+				w.backlog = append(w.backlog, it)
+				if wait = a.Err; wait == nil {
+					wait = errUnsent
+				}
+			}
+		case stop:
+			w.ops = append(w.ops, w.revert(it))
+			it.p.settled = false
+			it.body.close()
+			fatal = a.Err
+		case refuse:
+			if kerr := w.refused(it, a.Err); kerr != nil && fatal == nil {
+				fatal = kerr
+			}
+		case doubt:
+			it.body.close()
+		}
+	}
+	if taken {
+		w.streak, w.waits = 0, 0
+	}
+	switch {
+	case lost:
+		return err
+	case fatal != nil:
+		return fatal
+	case wait != nil:
+		if w.waits++; w.waits > maxAttempts {
+			return fmt.Errorf("given up after %d waits: %w", maxAttempts, wait)
+		}
+		return w.r.sleep(ctx, delay(wait, w.waits), "the target wants us to wait")
+	}
+	return nil
+}
+
+func (w *writer) revert(it *item) func(*manifest.Tx) error {
+	return func(t *manifest.Tx) error { return t.Revert(it.row.ID, w.r.e.o.Clock.Now()) }
+}
+
+// take records a message that the target took.
+func (w *writer) take(it *item, v verdict, a imap.Appended) {
+	it.body.close()
+	w.ops = append(w.ops, func(t *manifest.Tx) error {
+		now := w.r.e.o.Clock.Now()
+		if v == claim {
+			err := t.Claim(it.row.ID, a.UIDValidity, a.UID, now)
+			if !errors.Is(err, manifest.ErrTaken) {
+				return err
+			}
+			// The server gave a UID out twice: one of the two is wrong.
+		}
+		return t.Applied(it.row.ID, now)
+	})
+	w.gained++
+	if v == claim {
+		w.f.target.reached(a.UID + 1)
+	}
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.r.result.Copied++
+	w.r.result.Octets += it.row.Size
+	w.r.result.KeywordsLost += it.lost
+	w.r.progress.Messages++
+	w.r.progress.Octets += it.row.Size
+}
+
+// refused puts a message into quarantine, unless the target refuses whatever it is sent.
+func (w *writer) refused(it *item, refusal error) error {
+	reason := providers.ReasonOf(refusal)
+	words := refusal.Error()
+	if e, ok := errors.AsType[*providers.Error](refusal); ok && e.Server != "" {
+		words = e.Server
+	}
+	if !aboutTheMessage(reason) {
+		if w.streak++; w.streak > maxStreak {
+			w.ops = append(w.ops, w.revert(it))
+			it.p.settled = false
+			it.body.close()
+			return fmt.Errorf("the target refuses every message, %d in a row: %w", w.streak, refusal)
+		}
+	}
+	return w.keep(it, manifest.Refusal{Reason: string(reason), Words: words, Limit: w.r.headroom})
+}
+
+// keep writes a message that has an intent to quarantine.
+func (w *writer) keep(it *item, why manifest.Refusal) error {
+	defer it.body.close()
+	it.p.settled = true
+	var err error
+	if why.File, err = keepFile(w.r.quarantine, it.body); err != nil {
+		w.ops = append(w.ops, w.revert(it))
+		return err
+	}
+	w.ops = append(w.ops, func(t *manifest.Tx) error { return t.Quarantine(it.row.ID, why, w.r.e.o.Clock.Now()) })
+	w.gained++
+	words := why.Words
+	if words == "" {
+		words = fmt.Sprintf("%d octets are over the limit of %d", it.row.Size, why.Limit)
+	}
+	w.r.refusedWith(words)
+	return nil
+}

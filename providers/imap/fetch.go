@@ -1,0 +1,267 @@
+package imap
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap/wire"
+)
+
+// Meta is what a server says of a message besides its octets.
+type Meta struct {
+	UID             uint32
+	Flags           []string // as sent; \Recent may be among them
+	InternalDate    time.Time
+	InternalDateRaw string // as sent; InternalDate is zero where it can't be read
+	Size            int64  // RFC822.SIZE, -1 = not said; a hint, the literal is the truth
+	ModSeq          uint64
+	Header          []byte // the header fields asked for, as sent
+}
+
+// FetchItems chooses what FetchMeta asks for, besides the UID.
+type FetchItems struct {
+	Flags, InternalDate, Size bool
+	ModSeq                    bool     // only with CONDSTORE; left out elsewhere
+	ChangedSince              uint64   // only with CONDSTORE; an error elsewhere. 0 = all
+	HeaderFields              []string // "MESSAGE-ID"; read without marking the message as read
+}
+
+// items of a message, as bits.
+const (
+	hasUID = 1 << iota
+	hasFlags
+	hasDate
+	hasSize
+	hasModSeq
+	hasHeader
+	hasBody
+)
+
+// partial is a message whose items have come so far.
+type partial struct {
+	Meta
+	has  int
+	body *spooled // of messages whose body came before their UID
+}
+
+func newPartial() *partial { return &partial{Meta: Meta{Size: -1}} }
+
+// FetchMeta calls fn for each message of set that exists, in the server's order. set is
+// of UIDs: "1:*", "5,7:9". Nothing is kept: memory doesn't grow with the
+// folder. A message whose flags change meanwhile may come twice; the later one is newer.
+//
+// fn must not use the session. When fn fails, the rest of the answer is read and fn's error
+// returned. A response that can't be read is an error in the end, because a message
+// would be missed without it.
+func (s *Session) FetchMeta(ctx context.Context, set string, items FetchItems, fn func(Meta) error) error {
+	spans, err := parseSet(set)
+	if err != nil {
+		return &providers.Error{Op: "read folder", Subject: s.selected, Reason: providers.Refused, Err: err}
+	}
+	if items.ChangedSince > 0 && !s.condstore() {
+		return &providers.Error{Op: "read folder", Subject: s.selected, Reason: providers.Refused,
+			Err: fmt.Errorf("%s doesn't offer CONDSTORE, so changes since a MODSEQ can't be asked for", s.host)}
+	}
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if s.exists == 0 {
+		return nil // some servers refuse "1:*" in an empty folder
+	}
+	items.ModSeq = items.ModSeq && s.condstore()
+
+	m := metaReader{s: s, spans: spans, want: items.wants(), fn: fn, open: map[uint32]*partial{}}
+	s.untagged = m.data
+	sets := splitSet(set)
+	next := func() *wire.Command {
+		if len(sets) == 0 || m.failed != nil {
+			return nil
+		}
+		c := wire.NewCommand("UID FETCH").Set(sets[0]).Items(items.words()...)
+		if items.ChangedSince > 0 {
+			c.Items(fmt.Sprintf("CHANGEDSINCE %d", items.ChangedSince)) // RFC 7162 §3.1.4.1
+		}
+		sets = sets[1:]
+		return c
+	}
+	err = s.pipeline(next, "read folder", s.selected, func(_ int, p *pending) error { return p.refused() })
+	if err != nil {
+		return err
+	}
+	return m.finish()
+}
+
+func (f FetchItems) wants() int {
+	want := hasUID
+	for bit, on := range map[int]bool{hasFlags: f.Flags, hasDate: f.InternalDate, hasSize: f.Size,
+		hasModSeq: f.ModSeq, hasHeader: len(f.HeaderFields) > 0} {
+		if on {
+			want |= bit
+		}
+	}
+	return want
+}
+
+func (f FetchItems) words() []string {
+	words := []string{"UID"}
+	if f.Flags {
+		words = append(words, "FLAGS")
+	}
+	if f.InternalDate {
+		words = append(words, "INTERNALDATE")
+	}
+	if f.Size {
+		words = append(words, "RFC822.SIZE")
+	}
+	if f.ModSeq {
+		words = append(words, "MODSEQ")
+	}
+	if len(f.HeaderFields) > 0 {
+		words = append(words, "BODY.PEEK[HEADER.FIELDS ("+strings.Join(f.HeaderFields, " ")+")]")
+	}
+	return words
+}
+
+// metaReader puts FETCH responses together for FetchMeta.
+type metaReader struct {
+	s      *Session
+	spans  []span
+	want   int
+	fn     func(Meta) error
+	open   map[uint32]*partial // by sequence number: incomplete so far
+	failed error               // of fn
+	broken error               // a response that could not be read
+}
+
+// maxOpen bounds how many incomplete messages are kept. Servers that spread one
+// message over several responses send them next to each other.
+const maxOpen = 4096
+
+func (m *metaReader) data(resp wire.Response) error {
+	if resp.Type == "EXPUNGE" || resp.Type == "VANISHED" {
+		clear(m.open) // the numbers mean other messages now
+		return nil
+	}
+	if resp.Type != "FETCH" {
+		return nil
+	}
+	p := m.open[resp.Number]
+	if p == nil {
+		p = newPartial()
+	}
+	if err := m.s.readItems(p, nil); err != nil {
+		if m.broken == nil {
+			m.broken = err
+		}
+		return err
+	}
+	if p.has&m.want == m.want {
+		delete(m.open, resp.Number)
+		m.emit(p)
+	} else if m.open[resp.Number] = p; len(m.open) > maxOpen {
+		// Mostly news of flags that nobody asked for; what is more is an error.
+		m.check()
+		clear(m.open)
+	}
+	return nil
+}
+
+func (m *metaReader) emit(p *partial) {
+	if m.failed == nil && contains(m.spans, p.UID) {
+		m.failed = m.fn(p.Meta)
+	}
+}
+
+// check looks at what is incomplete. Flags alone are news of a change by
+// somebody else; anything more is a message that the server has half shown.
+func (m *metaReader) check() {
+	for _, p := range m.open {
+		if m.broken == nil && p.has&^(hasUID|hasFlags|hasModSeq) != 0 {
+			m.broken = fmt.Errorf("the server left out what was asked for of a message (UID %d)", p.UID)
+		}
+	}
+}
+
+func (m *metaReader) finish() error {
+	m.check()
+	if m.failed != nil {
+		return m.failed
+	}
+	if m.broken != nil {
+		return &providers.Error{Op: "read folder", Subject: m.s.selected, Reason: providers.Protocol, Err: m.broken,
+			Remedy: "report it with the name of the host; messages would be missed without this error"}
+	}
+	return nil
+}
+
+// readItems reads "(UID 5 FLAGS () ...)" into p. Items that nobody asked for
+// are passed over. A body goes to body, which reads it or doesn't; nil passes over it.
+func (s *Session) readItems(p *partial, body func(*wire.Body) error) error {
+	if err := s.r.Open(); err != nil {
+		return err
+	}
+	for {
+		more, err := s.r.More()
+		if err != nil || !more {
+			return err
+		}
+		name, err := s.r.ItemName()
+		if err != nil {
+			return err
+		}
+		switch {
+		case name == "BODY[]" || name == "RFC822":
+			b, err := s.r.Body()
+			if err != nil {
+				return err
+			}
+			if body != nil && !b.Absent {
+				if err := body(b); err != nil {
+					return err
+				}
+			}
+			continue
+		case strings.HasPrefix(name, "BODY[HEADER"):
+			v, err := s.r.Value()
+			if err != nil {
+				return err
+			}
+			p.Header, p.has = []byte(v.Text), p.has|hasHeader
+			continue
+		}
+		v, err := s.r.Value()
+		if err != nil {
+			return err
+		}
+		p.take(name, v)
+	}
+}
+
+func (p *partial) take(name string, v wire.Value) {
+	switch name {
+	case "UID":
+		if n, ok := v.Number(); ok && n > 0 && n <= 1<<32-1 {
+			p.UID, p.has = uint32(n), p.has|hasUID
+		}
+	case "FLAGS":
+		p.Flags, p.has = v.Texts(), p.has|hasFlags
+	case "INTERNALDATE":
+		p.InternalDateRaw, p.InternalDate, p.has = v.Text, parseDate(v.Text), p.has|hasDate
+	case "RFC822.SIZE":
+		if n, ok := v.Number(); ok {
+			p.Size = int64(n)
+		}
+		p.has |= hasSize
+	case "MODSEQ": // RFC 7162 §3.1.4.1: in parentheses
+		if len(v.List) == 1 {
+			v = v.List[0]
+		}
+		p.ModSeq, _ = v.Number()
+		p.has |= hasModSeq
+	}
+}

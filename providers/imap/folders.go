@@ -1,0 +1,235 @@
+package imap
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/mxodus/mxodus/plan"
+)
+
+// Mapping is where the messages of a source folder go.
+type Mapping struct {
+	Source   ListEntry
+	Target   string // UTF-8, "/" between levels; "" when Excluded
+	Raw      string // the target's own name on the wire, "" when it isn't there yet
+	Create   bool   // it has to be made
+	Excluded bool   // by the rules, or because nothing can be in it (Source.Selectable is false)
+}
+
+// CollisionError says that several source folders would become one at the target, and
+// their messages could not be told apart any more.
+type CollisionError struct {
+	Target  string
+	Sources []string
+	taken   map[string]bool // names that a proposal may not use
+}
+
+// Error is one line and ends with the map that mends it.
+func (e *CollisionError) Error() string {
+	var lines []string
+	n := 2
+	for _, s := range e.Sources[1:] {
+		for e.taken[fold(fmt.Sprintf("%s (%d)", e.Target, n))] {
+			n++
+		}
+		lines = append(lines, fmt.Sprintf("%q = \"%s (%d)\"", s, e.Target, n))
+		n++
+	}
+	return fmt.Sprintf("the folders %q would become one folder %q at the target; set folders { map = { %s } }, or exclude one",
+		e.Sources, e.Target, strings.Join(lines, ", "))
+}
+
+// MapFolders gives each source folder its name at the target, in the order of source. It is a pure function.
+//
+//  1. rules.Map names the folder, or the nearest one above it, whose new name the rest is put behind;
+//  2. a folder of a special use (\Sent, \Drafts, \Trash, \Junk, \Archive) goes to the target's folder of that use,
+//     and folders below it follow. The attribute counts first; where the
+//     source has none for a use, names in many languages do;
+//  3. others keep their names.
+//
+// INBOX is INBOX, however it is spelled. A target that spells it "Inbox" is Exchange, which takes
+// names that differ in case, in the Unicode form or in blanks at the end for the same: there they collide, too.
+// The error is a *CollisionError.
+func MapFolders(source, target []ListEntry, rules plan.FolderRules) ([]Mapping, error) {
+	m := mapper{source: source, target: target, rules: rules, folds: foldsNames(target), moved: map[string]string{}}
+	m.special()
+	for from, to := range rules.Map {
+		m.moved[canonical(from)] = to
+	}
+	mappings := make([]Mapping, 0, len(source))
+	for _, s := range source {
+		mappings = append(mappings, m.place(s))
+	}
+	return mappings, m.collision(mappings)
+}
+
+type mapper struct {
+	source, target []ListEntry
+	rules          plan.FolderRules
+	folds          bool
+	moved          map[string]string // source name -> target name, where they differ by rule
+}
+
+// canonical spells INBOX one way.
+func canonical(name string) string {
+	first, rest, below := strings.Cut(name, "/")
+	if !strings.EqualFold(first, "INBOX") {
+		return name
+	}
+	if below {
+		return "INBOX/" + rest
+	}
+	return "INBOX"
+}
+
+func foldsNames(target []ListEntry) bool {
+	return slices.ContainsFunc(target, func(e ListEntry) bool { return e.Raw == "Inbox" })
+}
+
+// fold makes one spelling of the names that Exchange takes for the same.
+func fold(name string) string {
+	levels := strings.Split(name, "/")
+	for i, l := range levels {
+		levels[i] = strings.TrimSpace(cases.Fold().String(norm.NFC.String(l)))
+	}
+	return strings.Join(levels, "/")
+}
+
+func (m *mapper) key(name string) string {
+	if m.folds {
+		return fold(name)
+	}
+	return canonical(name)
+}
+
+// special finds, for each special use, the source folder that has it and the target folder it goes to.
+func (m *mapper) special() {
+	for _, use := range specialUses {
+		if specialNames[use] == nil {
+			continue // \All, \Flagged and \Important are views, not places
+		}
+		to, ok := find(m.target, use, "")
+		if !ok {
+			continue
+		}
+		from, ok := find(m.source, use, to.Name)
+		if !ok || from.Name == "INBOX" || to.Name == "INBOX" {
+			continue
+		}
+		m.moved[from.Name] = to.Name
+	}
+}
+
+// find returns the folder of a special use: by attribute, else by name. Of
+// several names, prefer wins, then the one that is first in the table.
+func find(entries []ListEntry, use, prefer string) (ListEntry, bool) {
+	for _, e := range entries {
+		if e.SpecialUse == use {
+			return e, true
+		}
+	}
+	var best ListEntry
+	rank := -1
+	for _, e := range entries {
+		// A folder that is marked for one use isn't for another, whatever its name.
+		if e.SpecialUse != "" || !e.Selectable || useByName(e.Name) != use {
+			continue
+		}
+		if e.Name == prefer {
+			return e, true
+		}
+		base := strings.ToLower(strings.TrimSpace(e.Name[strings.LastIndexByte(e.Name, '/')+1:]))
+		if r := slices.Index(specialNames[use], base); rank < 0 || r < rank {
+			best, rank = e, r
+		}
+	}
+	return best, rank >= 0
+}
+
+func (m *mapper) place(s ListEntry) Mapping {
+	if !s.Selectable || !m.included(s.Name) {
+		return Mapping{Source: s, Excluded: true}
+	}
+	to := s.Name
+	for above := s.Name; ; {
+		if t, ok := m.moved[canonical(above)]; ok {
+			to = t + s.Name[len(above):]
+			break
+		}
+		i := strings.LastIndexByte(above, '/')
+		if i < 0 {
+			break
+		}
+		above = above[:i]
+	}
+	mapping := Mapping{Source: s, Target: canonical(to), Create: true}
+	for _, t := range m.target {
+		if m.key(t.Name) == m.key(mapping.Target) {
+			mapping.Target, mapping.Raw, mapping.Create = t.Name, t.Raw, !t.Selectable
+			break
+		}
+	}
+	if mapping.Target == "INBOX" {
+		mapping.Create = false
+	}
+	return mapping
+}
+
+func (m *mapper) included(name string) bool {
+	matches := func(globs []string) bool {
+		return slices.ContainsFunc(globs, func(g string) bool { return glob(canonical(g), canonical(name)) })
+	}
+	return (len(m.rules.Include) == 0 || matches(m.rules.Include)) && !matches(m.rules.Exclude)
+}
+
+// glob matches "*" with any characters, "/" among them, and "?" with one.
+func glob(pattern, name string) bool {
+	p, n := []rune(pattern), []rune(name)
+	star, mark := -1, 0
+	i, j := 0, 0
+	for j < len(n) {
+		switch {
+		case i < len(p) && p[i] == '*':
+			star, mark = i, j
+			i++
+		case i < len(p) && (p[i] == '?' || p[i] == n[j]):
+			i, j = i+1, j+1
+		case star >= 0:
+			mark++
+			i, j = star+1, mark
+		default:
+			return false
+		}
+	}
+	for i < len(p) && p[i] == '*' {
+		i++
+	}
+	return i == len(p)
+}
+
+func (m *mapper) collision(mappings []Mapping) error {
+	sources := map[string][]string{}
+	taken := map[string]bool{}
+	for _, t := range m.target {
+		taken[fold(t.Name)] = true
+	}
+	for _, mp := range mappings {
+		if !mp.Excluded {
+			sources[m.key(mp.Target)] = append(sources[m.key(mp.Target)], mp.Source.Name)
+			taken[fold(mp.Target)] = true
+		}
+	}
+	for _, mp := range mappings {
+		if mp.Excluded {
+			continue
+		}
+		if all := sources[m.key(mp.Target)]; len(all) > 1 {
+			return &CollisionError{Target: mp.Target, Sources: all, taken: taken}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package imap
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/mail"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/mxodus/mxodus/providers"
+)
+
+// Host is a mail host that is reached by IMAP.
+type Host struct {
+	*Dialer
+}
+
+var _ providers.MailHost = Host{}
+
+// Login logs in and out.
+func (h Host) Login(ctx context.Context, a providers.Account) error {
+	s, err := h.Connect(ctx, a)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// Folders lists the account's folders by LIST and STATUS. Largest is not known.
+func (h Host) Folders(ctx context.Context, a providers.Account) ([]providers.Folder, error) {
+	s, err := h.Connect(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	entries, err := s.ListSizes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	folders := make([]providers.Folder, 0, len(entries))
+	for _, e := range entries {
+		f := providers.Folder{Name: e.Name, Octets: -1, Largest: -1, SpecialUse: e.SpecialUse, Subscribed: e.Subscribed, Selectable: e.Selectable}
+		if st := e.Status; st != nil {
+			f.UIDValidity, f.UIDNext, f.Messages, f.Octets = st.UIDValidity, st.UIDNext, st.Messages, st.Size
+			if st.Messages == 0 {
+				f.Octets, f.Largest = 0, 0
+			}
+		}
+		folders = append(folders, f)
+	}
+	return folders, nil
+}
+
+// recipientFields are where a delivery leaves the address it was for: the first
+// three are written by mail servers, the last two by the sender.
+var recipientFields = []string{"Delivered-To", "X-Original-To", "Envelope-To", "To", "Cc"}
+
+// Recipients reads the header fields Delivered-To, X-Original-To,
+// Envelope-To, To and Cc of the newest messages (highest UIDs) of each folder. Addresses come
+// back in lower case. A folder that can't be opened is left out: what is found is
+// evidence, and never proof of absence.
+func (h Host) Recipients(ctx context.Context, a providers.Account, domains []string, limit int) (map[string]int, error) {
+	s, err := h.Connect(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	entries, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]int{}
+	for _, e := range entries {
+		if !e.Selectable || e.Status != nil && e.Status.Messages == 0 {
+			continue
+		}
+		sel, err := s.Examine(ctx, e.Raw)
+		if s.Err() != nil {
+			return nil, err
+		}
+		if err != nil || sel.Exists == 0 {
+			continue
+		}
+		set, err := s.newest(ctx, sel, limit)
+		if err != nil {
+			return nil, err
+		}
+		if set == "" {
+			continue
+		}
+		err = s.FetchMeta(ctx, set, FetchItems{HeaderFields: recipientFields}, func(m Meta) error {
+			for _, address := range recipients(m.Header) {
+				_, domain, _ := strings.Cut(address, "@")
+				if slices.ContainsFunc(domains, func(d string) bool { return strings.EqualFold(d, domain) }) {
+					found[address]++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// newest is the set of the limit highest UIDs of the open folder, "" when there are none.
+func (s *Session) newest(ctx context.Context, sel Selected, limit int) (string, error) {
+	if limit <= 0 {
+		return "", nil
+	}
+	if uint64(sel.Exists) <= uint64(limit) {
+		return "1:*", nil
+	}
+	// The UIDs of all would do too; but where none are missing, the last ones are enough.
+	from := uint32(1)
+	if sel.UIDNext > uint32(limit)*4 {
+		from = sel.UIDNext - uint32(limit)*4
+	}
+	for {
+		var uids []uint32
+		err := s.FetchMeta(ctx, fmt.Sprintf("%d:*", from), FetchItems{}, func(m Meta) error {
+			if uids = append(uids, m.UID); len(uids) > 2*limit {
+				slices.Sort(uids)
+				uids = slices.Delete(uids, 0, len(uids)-limit)
+			}
+			return nil
+		})
+		if err != nil || len(uids) >= limit || from == 1 {
+			slices.Sort(uids)
+			return FormatSet(uids[max(0, len(uids)-limit):]), err
+		}
+		from = 1
+	}
+}
+
+// recipients returns the addresses of a header, each once, in lower case.
+func recipients(header []byte) []string {
+	// The header ends with an empty line, but not at every server.
+	r := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(bytes.TrimRight(header, "\r\n"), "\r\n\r\n"...))))
+	fields, _ := r.ReadMIMEHeader() // what could be read of a malformed one counts
+	var out []string
+	add := func(address string) {
+		address = strings.ToLower(strings.Trim(strings.TrimSpace(address), "<>"))
+		if strings.Count(address, "@") == 1 && !strings.ContainsAny(address, " \t\"(),;") && !slices.Contains(out, address) {
+			out = append(out, address)
+		}
+	}
+	for _, name := range recipientFields {
+		for _, value := range fields.Values(name) {
+			list, err := mail.ParseAddressList(value)
+			if err != nil {
+				add(value) // a bare address is what servers write
+				continue
+			}
+			for _, a := range list {
+				add(a.Address)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package imap
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2/imapclient"
+	"github.com/emersion/go-sasl"
+
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap/wire"
+)
+
+// login lets go-imap's client log in over transport and then takes the
+// connection over.
+func (d *Dialer) login(transport net.Conn, l *link, greeting, username, password string) (*Session, error) {
+	br := bufio.NewReaderSize(transport, 64<<10)
+	o := newOpening(transport, br, greeting)
+	client := imapclient.New(o, nil)
+	subject := username + " at " + d.Address()
+
+	if err := client.WaitGreeting(); err != nil {
+		o.Close()
+		return nil, d.openingError(l, o, subject, err)
+	}
+	if o.greet.Kind == "PREAUTH" {
+		o.Close()
+		return nil, &providers.Error{Op: "log in", Subject: subject, Reason: providers.Protocol, Server: o.greet.Words(),
+			Err:    errors.New("the server has logged somebody in without asking who"),
+			Remedy: "connect to a port that asks for a name and password"}
+	}
+	client.Caps() // asks where the greeting named none
+	o.mu.Lock()
+	caps := parseCapabilities(o.caps)
+	o.mu.Unlock()
+
+	err := d.authenticate(client, caps, username, password)
+	if err != nil {
+		defer client.Close()
+		if _, ok := errors.AsType[*providers.Error](err); ok {
+			return nil, err
+		}
+		return nil, d.openingError(l, o, subject, err)
+	}
+
+	o.takeOver()
+	s := newSession(d, l, transport, br, username)
+	s.release = func() {
+		o.release()
+		client.Close() // waits for its reader; the connection is closed already
+	}
+	// RFC 3501 §6.2.2: what was advertised before the login no longer counts.
+	after := ""
+	if o.last.Code == "CAPABILITY" {
+		after = o.last.Args
+	}
+	if err := s.begin(after); err != nil {
+		s.Close()
+		return nil, d.openingError(l, o, subject, err)
+	}
+	return s, nil
+}
+
+// authenticate sends the password by the method of the configuration.
+func (d *Dialer) authenticate(client *imapclient.Client, caps map[string]bool, username, password string) error {
+	subject := username + " at " + d.Address()
+	switch d.Host.Auth {
+	case "", "plain":
+		if caps["AUTH=PLAIN"] {
+			return client.Authenticate(sasl.NewPlainClient("", username, password))
+		}
+	case "login":
+	default:
+		return &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
+			Err:    errors.New("this build can't log in with auth = \"" + d.Host.Auth + "\""),
+			Remedy: `use auth = "plain" or auth = "login"`}
+	}
+	if caps["LOGINDISABLED"] {
+		return &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
+			Err:    errors.New("the server takes no passwords on this connection (LOGINDISABLED): " + offered(caps)),
+			Remedy: `a server that wants TLS first: use tls = "implicit" or "starttls"; one that wants tokens: use auth = "xoauth2"`}
+	}
+	return client.Login(username, password).Wait()
+}
+
+func offered(caps map[string]bool) string {
+	var methods []string
+	for c := range caps {
+		if m, ok := strings.CutPrefix(c, "AUTH="); ok {
+			methods = append(methods, m)
+		}
+	}
+	if len(methods) == 0 {
+		return "it offers no other way"
+	}
+	slices.Sort(methods)
+	return "it offers " + strings.Join(methods, ", ")
+}
+
+// openingError says why a session could not be opened, in the server's words
+// where it had any: a BYE, or the answer to the login.
+func (d *Dialer) openingError(l *link, o *opening, subject string, err error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	st := o.last
+	if o.bye != nil {
+		st = *o.bye
+	}
+	if st.Kind == "NO" || st.Kind == "BAD" || st.Kind == "BYE" {
+		return refusal("log in", subject, st)
+	}
+	if e, ok := errors.AsType[*providers.Error](err); ok {
+		return e
+	}
+	return &providers.Error{Op: "log in", Subject: subject, Reason: providers.Unreachable, Err: l.why(err),
+		Remedy: "the connection broke before the login was answered; try again"}
+}
+
+// greetingError is for a host that turns us away at the door.
+func (d *Dialer) greetingError(line string) error {
+	_, rest, _ := strings.Cut(line, " ")
+	kind, text, _ := strings.Cut(rest, " ")
+	return refusal("connect to", d.Address(), wire.ParseStatus(strings.ToUpper(kind), text))
+}
+
+func parseCapabilities(list string) map[string]bool {
+	caps := map[string]bool{}
+	for c := range strings.FieldsSeq(list) {
+		caps[strings.ToUpper(c)] = true
+	}
+	return caps
+}

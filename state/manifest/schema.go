@@ -1,0 +1,80 @@
+package manifest
+
+// schemaVersion is stored in PRAGMA user_version. A newer file is refused; an
+// older one is brought up in migrate.
+const schemaVersion = 1
+
+// Numbers of UIDs, counts and mod-sequences are those of RFC 9051 §2.3.1 and
+// RFC 7162. "at" columns are nanoseconds since 1970, UTC.
+//
+// There is no index on the digest during a bulk pass: random keys of 32
+// octets cost a factor of ten. Vanished rows, the only ones that moves are
+// looked up in, have a partial one; matching after a change of UIDVALIDITY
+// makes its own (DigestIndex).
+const schema = `
+CREATE TABLE mailbox (
+	one    INTEGER PRIMARY KEY CHECK (one = 1),
+	target TEXT NOT NULL
+);
+CREATE TABLE pass (
+	number   INTEGER PRIMARY KEY AUTOINCREMENT,
+	mode     TEXT NOT NULL,
+	began    INTEGER NOT NULL,
+	finished INTEGER,
+	result   TEXT
+);
+CREATE TABLE target (
+	id               INTEGER PRIMARY KEY,
+	raw              TEXT NOT NULL UNIQUE,
+	name             TEXT NOT NULL,
+	uidvalidity      INTEGER NOT NULL DEFAULT 0,
+	uidnext          INTEGER NOT NULL DEFAULT 0,
+	messages         INTEGER NOT NULL DEFAULT 0,
+	modseq           INTEGER NOT NULL DEFAULT 0,
+	base_uidvalidity INTEGER NOT NULL,
+	base_uidnext     INTEGER NOT NULL,
+	base_messages    INTEGER NOT NULL
+);
+CREATE TABLE folder (
+	id          INTEGER PRIMARY KEY,
+	raw         TEXT NOT NULL UNIQUE,
+	name        TEXT NOT NULL,
+	target      INTEGER REFERENCES target(id),
+	uidvalidity INTEGER NOT NULL DEFAULT 0,
+	uidnext     INTEGER NOT NULL DEFAULT 0,
+	messages    INTEGER NOT NULL DEFAULT 0,
+	modseq      INTEGER NOT NULL DEFAULT 0,
+	complete    INTEGER NOT NULL DEFAULT 0,
+	subscribed  INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE message (
+	id           INTEGER PRIMARY KEY,
+	folder       INTEGER NOT NULL REFERENCES folder(id),
+	uidvalidity  INTEGER NOT NULL,
+	uid          INTEGER NOT NULL,
+	size         INTEGER NOT NULL,
+	internaldate INTEGER,          -- seconds since 1970
+	flags        TEXT NOT NULL,    -- as last brought over: the base of the three-way merge
+	message_id   TEXT NOT NULL,
+	digest       BLOB NOT NULL,    -- SHA-256 of the octets
+	canonical    BLOB,             -- digest of the canonical form, NULL = the same
+	state        INTEGER NOT NULL CHECK (state BETWEEN 1 AND 5),
+	vanished     INTEGER NOT NULL DEFAULT 0, -- the pass that found it gone at the source
+	at           INTEGER NOT NULL, -- when the state was entered
+	target       INTEGER REFERENCES target(id),
+	window       INTEGER,          -- the target's UIDNEXT when the intent was written
+	target_uidvalidity INTEGER,
+	target_uid   INTEGER,
+	UNIQUE (folder, uidvalidity, uid),
+	UNIQUE (target, target_uidvalidity, target_uid)
+);
+CREATE INDEX message_open ON message(state, target) WHERE state IN (1, 2, 3, 5);
+CREATE INDEX message_vanished ON message(digest) WHERE vanished > 0;
+CREATE TABLE quarantine (
+	message INTEGER PRIMARY KEY REFERENCES message(id),
+	reason  TEXT NOT NULL,
+	words   TEXT NOT NULL,
+	max     INTEGER NOT NULL, -- the size limit that was in force, 0 = none
+	file    TEXT NOT NULL
+);
+`
