@@ -150,7 +150,10 @@ func (v *applyView) text(ev apply.Event) []string {
 		case "started":
 			return nil
 		case "applied":
-			return []string{step + ": accepted"}
+			if ev.Text == "already" {
+				return []string{step + ": as wanted already"}
+			}
+			return []string{step + ": " + strings.Join(lines, ", ")}
 		case "seen":
 			return []string{step + ": seen at every name server"}
 		case "done":

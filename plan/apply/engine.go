@@ -66,7 +66,7 @@ type Engine struct {
 	probeMu  sync.Mutex
 	probed   map[string]probed
 	retry    map[string]retry // by step; only of this run
-	waitTold string
+	waitTold map[string]bool
 	gates    map[string]gateState
 }
 
@@ -86,6 +86,7 @@ type retry struct {
 	pause time.Duration
 	final bool     // not again in this run
 	kind  WaitKind // Trouble, WaitCheck, or a poll: WaitTTL, WaitByHand
+	names []string // what a poll waits for
 }
 
 // task is work that runs beside others: one step, or a group that changes together.
@@ -116,6 +117,7 @@ func (e *Engine) outlook() outlook {
 // preflight that failed; what single steps met is in the Outcome.
 func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 	e.probed, e.retry, e.gates = map[string]probed{}, map[string]retry{}, map[string]gateState{}
+	e.waitTold = map[string]bool{}
 	if e.Parallel < 1 {
 		e.Parallel = 1
 	}
@@ -170,6 +172,10 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 			if stopped || ctx.Err() != nil {
 				return e.outcome(waiting, true), nil
 			}
+			// What due has found done may have been the last step of a phase.
+			if err := e.settle(ctx, now); err != nil {
+				return Outcome{}, err
+			}
 			out := e.outcome(waiting, false)
 			if out.Complete || !e.Wait || !canGoOn(waiting) {
 				if more, err := e.linger(ctx, now, waiting, out); err != nil || !more {
@@ -204,20 +210,27 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 }
 
 // tellWait says what a run that sleeps is waiting for, once for each change.
+// A gate speaks for itself, and the next of many passes is no news.
 func (e *Engine) tellWait(waiting []Waiting) {
-	w := mostPressing(waiting)
-	if w == nil || w.Gate != "" && w.Kind != WaitTime {
-		return // a gate speaks for itself
+	now := e.Clock.Now()
+	news := slices.DeleteFunc(slices.Clone(waiting), func(w Waiting) bool {
+		pass := strings.HasPrefix(w.Step, "copy/") || strings.HasPrefix(w.Step, "delta/") || strings.HasPrefix(w.Step, "hold/")
+		return w.refresh || w.Gate != "" || w.Kind == Dependency ||
+			len(w.Names) == 0 && !w.Until.IsZero() && (!w.Until.After(now.Add(time.Second)) || pass && w.Until.Sub(now) < time.Minute)
+	})
+	w := mostPressing(news)
+	if w == nil {
+		return
 	}
-	told := string(w.Kind) + w.Step + w.Gate + strings.Join(w.Names, "\n")
+	told := string(w.Kind) + w.Step + strings.Join(w.Names, "\n")
 	if w.Kind == WaitTime || w.Kind == WaitTTL && len(w.Names) == 0 {
 		told += w.Until.Truncate(time.Second).String()
 	}
-	if told == e.waitTold || w.Kind == WaitTime && !w.Until.After(e.Clock.Now().Add(pollMin)) {
+	if e.waitTold[told] {
 		return
 	}
-	e.waitTold = told
-	ev := Event{Type: "wait", Step: w.Step, Gate: w.Gate, State: string(w.Kind), Text: w.Phrase(e.outlook().loc)}
+	e.waitTold[told] = true
+	ev := Event{Type: "wait", Step: w.Step, State: string(w.Kind), Text: w.Phrase(e.outlook().loc)}
 	if !w.Until.IsZero() {
 		ev.Until = &w.Until
 	}
@@ -425,6 +438,8 @@ func (e *Engine) announce(entry state.Entry) {
 		ev.Text = d.Error
 	case evDrift:
 		ev.Lines = append(append([]string{"planned against:"}, d.Want...), append([]string{"found:"}, d.Found...)...)
+	case evApplied:
+		ev.Text, ev.Lines = d.How, s.To
 	case evDone:
 		ev.Text = d.How
 	case evSent:
@@ -527,7 +542,7 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 		}
 		if r, ok := e.retry[s.Address]; ok && (r.final || r.next.After(now)) {
 			if !refresh {
-				w := Waiting{Kind: r.kind, Step: s.Address}
+				w := Waiting{Kind: r.kind, Step: s.Address, Names: r.names}
 				if !r.final {
 					w.Until = r.next
 				}
@@ -675,7 +690,7 @@ func (e *Engine) watch(ctx context.Context, s plan.Step, now time.Time) (*Waitin
 	}
 	w.Until = now.Add(e.pollPause(*w, now))
 	w.Names = []string{lag}
-	e.retry[s.Address] = retry{next: w.Until, kind: WaitTTL}
+	e.retry[s.Address] = retry{next: w.Until, kind: WaitTTL, names: w.Names}
 	return w, nil
 }
 

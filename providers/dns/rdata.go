@@ -27,7 +27,7 @@ func Canonical(typ, value string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dataOf(rr), nil
+	return plan.CanonicalRdata(typ, presentation(rr))
 }
 
 // Display turns data into what a person types: TXT as plain text, host names
@@ -103,14 +103,20 @@ func recordsOf(set plan.RRset) ([]dns.RR, error) {
 // what nobody would write (a host name with a space in it): those keep
 // their presentation form.
 func dataOf(rr dns.RR) string {
-	data := strings.TrimPrefix(rr.String(), rr.Header().String())
-	if unknown, ok := rr.(*dns.RFC3597); ok {
-		data = fmt.Sprintf(`\# %d %s`, len(unknown.Rdata)/2, unknown.Rdata) // its String has a header of its own
-	}
+	data := presentation(rr)
 	if canonical, err := plan.CanonicalRdata(dns.Type(rr.Header().Rrtype).String(), data); err == nil {
 		return canonical
 	}
 	return strings.Join(strings.Fields(data), " ")
+}
+
+// presentation is a record's data as the library prints it.
+func presentation(rr dns.RR) string {
+	data := strings.TrimPrefix(rr.String(), rr.Header().String())
+	if unknown, ok := rr.(*dns.RFC3597); ok {
+		data = fmt.Sprintf(`\# %d %s`, len(unknown.Rdata)/2, unknown.Rdata) // its String has a header of its own
+	}
+	return data
 }
 
 // setOf collects the records of name and typ among rrs. Where their TTLs

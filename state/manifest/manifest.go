@@ -58,7 +58,7 @@ var ErrTaken = errors.New("the target UID is claimed by another message")
 // DB is the open manifest of one mailbox. It is safe for concurrent use
 // within the process that opened it; an OS lock keeps other processes out.
 type DB struct {
-	write *sql.DB
+	write *sql.DB // nil in a View
 	read  *sql.DB
 	lock  *flock.Flock
 	path  string
@@ -97,6 +97,35 @@ func Open(path, target string) (*DB, error) {
 	return d, nil
 }
 
+// View opens the manifest at path for reading, also while another process works on it. An
+// error that is fs.ErrNotExist means that nothing was copied yet.
+func View(path string) (*DB, error) {
+	if fi, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open the manifest: %w", err)
+	} else if fi.Size() == 0 {
+		return nil, &DamagedError{Path: path, Err: errors.New("the file is empty")}
+	}
+	d := &DB{path: path, requests: make(chan *request)}
+	var err error
+	if d.read, err = sql.Open("sqlite3", dsn(path)+"&_query_only=1"); err != nil {
+		return nil, fmt.Errorf("open the manifest: %w", err)
+	}
+	var version int
+	if err := d.read.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return nil, errors.Join(d.wrap(err), d.shut())
+	}
+	if version != schemaVersion {
+		return nil, errors.Join(fmt.Errorf("the manifest %s has format %d, this mxodus knows %d", path, version, schemaVersion), d.shut())
+	}
+	return d, nil
+}
+
+// dsn names a database file for SQLite. The name goes into a URI: characters
+// such as ? and % must not end it.
+func dsn(path string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=1"
+}
+
 func (d *DB) open(target string) error {
 	made, err := d.made()
 	if err != nil {
@@ -120,16 +149,14 @@ func (d *DB) open(target string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	// The name goes into a URI: characters such as ? and % must not end it.
-	dsn := "file:" + (&url.URL{Path: d.path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=1"
-	if d.write, err = sql.Open("sqlite3", dsn+"&_txlock=immediate"); err != nil {
+	if d.write, err = sql.Open("sqlite3", dsn(d.path)+"&_txlock=immediate"); err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}
 	d.write.SetMaxOpenConns(1)
 	if err := d.migrate(made, target); err != nil {
 		return err
 	}
-	if d.read, err = sql.Open("sqlite3", dsn+"&_query_only=1"); err != nil {
+	if d.read, err = sql.Open("sqlite3", dsn(d.path)+"&_query_only=1"); err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}
 	d.read.SetMaxOpenConns(8)
@@ -242,5 +269,8 @@ func (d *DB) shut() error {
 	if d.write != nil {
 		errs = append(errs, d.write.Close())
 	}
-	return errors.Join(append(errs, d.lock.Unlock())...)
+	if d.lock != nil {
+		errs = append(errs, d.lock.Unlock())
+	}
+	return errors.Join(errs...)
 }

@@ -336,3 +336,25 @@ func BenchmarkRows(b *testing.B) {
 	}
 	b.ReportMetric(float64(uid)/b.Elapsed().Seconds(), "rows/s")
 }
+
+func TestViewReadsWhileAnotherWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.db")
+	if _, err := View(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("view of nothing: %v", err)
+	}
+	d, f, g := seeded(t, path)
+	m := message(f, g, 1)
+	update(t, d, func(tx *Tx) error { return tx.Intend(m, at) })
+	v, err := View(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	update(t, d, func(tx *Tx) error { return tx.Claim(m.ID, 9, 5, at) })
+	if counts, err := v.Counts(t.Context()); err != nil || counts[Claimed] != 1 {
+		t.Errorf("the view counts %v, %v", counts, err)
+	}
+	if err := v.Update(t.Context(), func(*Tx) error { return nil }); err == nil {
+		t.Error("a view took an update")
+	}
+}

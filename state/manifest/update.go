@@ -31,7 +31,7 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	d.closing.RLock()
-	if d.closed {
+	if d.closed || d.write == nil {
 		d.closing.RUnlock()
 		return fmt.Errorf("manifest %s: %w", d.path, sql.ErrConnDone)
 	}

@@ -11,6 +11,8 @@ import (
 const (
 	// memoryBudget bounds message octets in memory, over all passes.
 	memoryBudget = 32 << 20
+	// spoolBudget bounds message octets in spool files, over all passes.
+	spoolBudget = 1 << 30
 	// spoolFrom is the size from which a message goes through a file.
 	spoolFrom = 1 << 20
 )
@@ -48,6 +50,10 @@ func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body
 		}
 		h.Write(b.memory)
 	} else {
+		if err := e.disk.take(ctx, size); err != nil {
+			return b, err
+		}
+		b.held = e.disk
 		if b.file, err = e.spool(); err != nil {
 			return b, err
 		}

@@ -35,8 +35,8 @@ type Options struct {
 // Engine is a providers.Copier over IMAP. It is safe for concurrent use;
 // passes over different mailboxes share each host's connections_total.
 type Engine struct {
-	o      Options
-	memory *budget
+	o            Options
+	memory, disk *budget // for messages between the two sides
 
 	mu    sync.Mutex
 	slots map[string]*slots
@@ -47,7 +47,7 @@ var _ providers.Copier = (*Engine)(nil)
 
 // New returns an engine. It touches nothing yet.
 func New(o Options) *Engine {
-	return &Engine{o: o, memory: newBudget(memoryBudget), slots: map[string]*slots{}, paces: map[string]*pace{}}
+	return &Engine{o: o, memory: newBudget(memoryBudget), disk: newBudget(spoolBudget), slots: map[string]*slots{}, paces: map[string]*pace{}}
 }
 
 // ends returns the two sides of a mailbox.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -41,19 +42,46 @@ type Row struct {
 	File              string     `json:"file,omitempty"`   // in the quarantine folder
 }
 
-// Rows calls fn for each message of the mailbox's manifest, by folder and UID.
-// Neither side is asked.
+// Rows calls fn for each message of the mailbox's manifest, by folder and UID;
+// for none when nothing was copied yet. Neither side is asked, and a pass may be under way.
 func (e *Engine) Rows(ctx context.Context, m plan.Mailbox, fn func(Row) error) (err error) {
-	_, to, err := e.ends(m)
-	if err != nil {
-		return err
+	db, err := manifest.View(e.ManifestPath(m))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	db, err := e.openManifest(m, to)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return rows(ctx, db, fn)
+}
+
+// Summary is what the manifest of a mailbox holds of messages that the source still has.
+type Summary struct {
+	Messages    int // read so far, in any state
+	Copied      int
+	Quarantined int
+	Doubt       int // sent without an answer and not looked for yet
+}
+
+// Summary counts the mailbox's manifest; it is zero when nothing was copied
+// yet. Neither side is asked, and a pass may be under way.
+func (e *Engine) Summary(ctx context.Context, m plan.Mailbox) (s Summary, err error) {
+	db, err := manifest.View(e.ManifestPath(m))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	counts, err := db.Counts(ctx)
+	for _, n := range counts {
+		s.Messages += n
+	}
+	s.Copied, s.Quarantined = counts[manifest.Claimed], counts[manifest.Quarantined]
+	s.Doubt = counts[manifest.Intent] + counts[manifest.Applied]
+	return s, err
 }
 
 func rows(ctx context.Context, db *manifest.DB, fn func(Row) error) error {
