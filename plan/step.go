@@ -28,6 +28,12 @@ const (
 	Impossible Undo = "impossible"
 )
 
+// KnownAfterProvision stands in a plan (among a step's To, and in
+// Record.Values) for a value that the target dictates and has not named yet.
+// Such a step can't be done: once provisioning has made the target name it, a
+// new plan says what it is, and is reviewed before anything is published.
+const KnownAfterProvision = "known after provision"
+
 // Fingerprint is the digest of the structural facts a step was planned
 // against, as "sha256:<hex>". Empty where nothing is guarded.
 type Fingerprint string
@@ -40,6 +46,9 @@ func FingerprintOf(facts ...string) Fingerprint { return Fingerprint(digest(fact
 //
 //	account/ADDRESS                the mailbox exists at the target
 //	shared/, alias/, list/, forwarder/ADDRESS   likewise for those
+//	domain/DOMAIN                  the target has the domain
+//	domain/DOMAIN/verify           the target knows who owns it
+//	domain/DOMAIN/dkim             the target signs its mail
 //	dns/DOMAIN/TYPE/NAME/ttl       the TTL is lowered
 //	dns/DOMAIN/TYPE/NAME           the RRset gets its final value
 //	dns/DOMAIN/TYPE/NAME/restore   the TTL is raised again

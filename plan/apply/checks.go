@@ -245,6 +245,8 @@ func oldTTLExpired(ctx context.Context, e *Engine, a *Answer) {
 			switch {
 			case ans.err != nil:
 				a.no("%s: %s does not answer: %v", s.Address, ans.server, ans.err)
+			case !ans.Authoritative || ans.Rcode != "NOERROR":
+				a.no("%s: %s gives no authoritative answer (%s)", s.Address, ans.server, ans.Rcode)
 			case ans.Set.Exists() && ans.Set.TTL > want.TTL && e.Record.Flipped().IsZero():
 				a.no("%s: %s serves it with TTL %d again, wanted %d", s.Address, ans.server, ans.Set.TTL, want.TTL)
 			}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
@@ -325,11 +326,34 @@ func (e *Engine) askAll(ctx context.Context, d dnsStep) ([]serverAnswer, error) 
 		return nil, err
 	}
 	list := make([]serverAnswer, len(servers))
+	var asked sync.WaitGroup // a silent server costs seconds; they are asked side by side
 	for i, server := range servers {
-		list[i].server = server
-		list[i].Answer, list[i].err = ns.Ask(ctx, server, d.fqdn(), d.typ)
+		asked.Go(func() {
+			list[i].server = server
+			list[i].Answer, list[i].err = ns.Ask(ctx, server, d.fqdn(), d.typ)
+		})
+	}
+	asked.Wait()
+	if len(list) == 0 {
+		return nil, &providers.Error{Op: "ask the name servers", Subject: d.domain, Reason: providers.NotFound, Remedy: "see that the domain is delegated, or name its servers in authoritative"}
 	}
 	return list, nil
+}
+
+// wrong says in which way an answer is not what is wanted, "" when it is. An
+// answer without authority proves nothing: a lame server has no records either.
+func (a serverAnswer) wrong(want plan.RRset) string {
+	switch {
+	case a.err != nil:
+		return a.server + " does not answer"
+	case a.Rcode != "NOERROR" && a.Rcode != "NXDOMAIN":
+		return fmt.Sprintf("%s answers %s", a.server, a.Rcode)
+	case !a.Authoritative:
+		return a.server + " does not answer with authority"
+	case !a.Set.Equal(want):
+		return fmt.Sprintf("%s still serves %s", a.server, listed(a.Set.Lines()))
+	}
+	return ""
 }
 
 // converge asks every authoritative server once whether it serves what step s
@@ -349,13 +373,8 @@ func (e *Engine) converge(ctx context.Context, s plan.Step) (lag string, err err
 	}
 	var behind []string
 	for _, a := range seen {
-		switch {
-		case a.err != nil:
-			behind = append(behind, fmt.Sprintf("%s does not answer", a.server))
-		case a.Rcode != "NOERROR" && a.Rcode != "NXDOMAIN":
-			behind = append(behind, fmt.Sprintf("%s answers %s", a.server, a.Rcode))
-		case !a.Set.Equal(want):
-			behind = append(behind, fmt.Sprintf("%s still serves %s", a.server, listed(a.Set.Lines())))
+		if why := a.wrong(want); why != "" {
+			behind = append(behind, why)
 		}
 	}
 	if len(behind) > 0 {

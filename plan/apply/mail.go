@@ -95,14 +95,17 @@ func (e *Engine) validateMail(ctx context.Context, s plan.Step, address string) 
 	}
 	if e.overLimit(c) {
 		return fmt.Errorf("%w: %s: %d of %d messages are not at the target%s, more than %.3g %%: %s",
-			errValidation, address, c.Source-c.Target, c.Source, again, 100*e.Migration.Validation.MaxDifference, strings.Join(head(c.Missing, 5), "; "))
+			errValidation, address, missing(c), c.Source, again, 100*e.Migration.Validation.MaxDifference, strings.Join(head(c.Missing, 5), "; "))
 	}
 	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: fmt.Sprintf("%d of %d there, %d in quarantine, %d left out%s", c.Target, c.Source, c.Quarantined, c.LeftOut, again)}))
 }
 
+// overLimit leaves out what is in quarantine: that is listed, and a person decides.
 func (e *Engine) overLimit(c providers.Comparison) bool {
-	return float64(c.Source-c.Target) > e.Migration.Validation.MaxDifference*float64(c.Source)
+	return float64(missing(c)) > e.Migration.Validation.MaxDifference*float64(c.Source)
 }
+
+func missing(c providers.Comparison) int { return max(0, c.Source-c.Target-c.Quarantined) }
 
 func head(list []string, n int) []string { return list[:min(n, len(list))] }
 
@@ -126,11 +129,9 @@ func (e *Engine) validateDNS(ctx context.Context, s plan.Step, domain string) er
 		}
 		for _, a := range seen {
 			n++
-			switch {
-			case a.err != nil:
-				wrong = append(wrong, fmt.Sprintf("%s does not answer: %v", a.server, a.err))
-			case !a.Set.SameData(want):
-				wrong = append(wrong, fmt.Sprintf("%s serves %s for %s %s", a.server, listed(a.Set.Lines()), want.Name, want.Type))
+			want.TTL = a.Set.TTL // it is raised again in the hold
+			if why := a.wrong(want); why != "" {
+				wrong = append(wrong, fmt.Sprintf("%s %s: %s", want.Name, want.Type, why))
 			}
 		}
 	}

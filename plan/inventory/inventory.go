@@ -20,12 +20,13 @@ import (
 // Inventory is what discover found. The order of its lists means nothing:
 // Encode and Digest sort.
 type Inventory struct {
-	Lineage    string // random id of the migration, made once
-	Sources    []Mailbox
-	Targets    []Mailbox
-	Addresses  []Address
-	Domains    []Domain
-	Recipients []string // addresses of our domains that messages name, sorted, lower case
+	Lineage     string // random id of the migration, made once
+	Sources     []Mailbox
+	Targets     []Mailbox
+	Addresses   []Address
+	Directories []Directory // of targets that have one
+	Domains     []Domain
+	Recipients  []string // addresses of our domains that messages name, sorted, lower case
 }
 
 // Mailbox is an account at a host.
@@ -35,6 +36,7 @@ type Mailbox struct {
 	Exists  bool // at a target: the login works. At a source always true
 	Closed  bool // at a source: its copy is finished for good and it is not asked any more
 	Folders []Folder
+	Account // at a target that has a directory
 }
 
 // Folder is an IMAP mailbox. Its name is UTF-8 with "/" between levels.
@@ -44,19 +46,12 @@ type Folder struct {
 	SpecialUse  string // "\\Sent", "" = none
 }
 
-// Address is an alias, list or forwarder that the target was asked about.
-// One that could not be asked about is not in the inventory.
-type Address struct {
-	Host    string // key of the target
-	Address string
-	Exists  bool
-}
-
 // Domain is what the name servers say about a domain.
 type Domain struct {
 	Name        string   // lower case, without final dot
 	Servers     []string // host:port of the authoritative ones
 	Complete    bool     // Sets is the whole zone
+	Signed      bool     // with DNSSEC (RFC 4035)
 	NegativeTTL uint32   // seconds that "there is no such record" is kept (RFC 2308 §5), 0 = not known
 	Sets        []RRset
 }
@@ -87,11 +82,6 @@ func findMailbox(list []Mailbox, host, address string) (Mailbox, bool) {
 		}
 	}
 	return Mailbox{}, false
-}
-
-// AddressExists reports whether the target host is known to have address.
-func (i *Inventory) AddressExists(host, address string) bool {
-	return slices.Contains(i.Addresses, Address{Host: host, Address: address, Exists: true})
 }
 
 // Domain returns what was observed of the domain.
@@ -136,9 +126,7 @@ func (i *Inventory) Digest() string {
 func (i *Inventory) sorted() *Inventory {
 	c := &Inventory{
 		Lineage: i.Lineage, Sources: sortMailboxes(i.Sources), Targets: sortMailboxes(i.Targets),
-		Addresses: slices.SortedFunc(slices.Values(i.Addresses), func(a, b Address) int {
-			return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Address, b.Address))
-		}),
+		Addresses: sortAddresses(i.Addresses), Directories: sortDirectories(i.Directories),
 		Recipients: slices.Compact(slices.Sorted(slices.Values(i.Recipients))),
 		Domains:    slices.SortedFunc(slices.Values(i.Domains), func(a, b Domain) int { return strings.Compare(a.Name, b.Name) }),
 	}
@@ -156,6 +144,7 @@ func sortMailboxes(list []Mailbox) []Mailbox {
 		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Address, b.Address))
 	})
 	for n, m := range list {
+		list[n].Account = m.Account.sorted()
 		list[n].Folders = slices.SortedFunc(slices.Values(m.Folders), func(a, b Folder) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return list

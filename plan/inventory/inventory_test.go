@@ -59,8 +59,45 @@ target "imap.new" "jens@lab.example" {
   exists = false
 }
 
+target "microsoft365" "anna@lab.example" {
+  exists         = true
+  kind           = "user"
+  display_name   = "Anna"
+  usage_location = "DE"
+  licenses       = ["O365_BUSINESS_PREMIUM"]
+}
+
 address "imap.new" "all@lab.example" {
   exists = true
+}
+
+address "microsoft365" "team@lab.example" {
+  exists   = true
+  kind     = "list"
+  external = true
+  deliver = [
+    "anna@lab.example",
+    "jens@lab.example",
+  ]
+}
+
+directory "microsoft365" {
+  license "O365_BUSINESS_PREMIUM" {
+    free  = 12
+    quota = 53687091200
+  }
+
+  domain "lab.example" {
+    verified     = true
+    dkim_signing = true
+    verification = "MS=ms12345678"
+    mx           = "lab-example.mail.protection.outlook.com"
+    spf          = "v=spf1 include:spf.protection.outlook.com -all"
+    autodiscover = "autodiscover.outlook.com"
+    dkim = {
+      "selector1" = "selector1-lab-example._domainkey.lab.onmicrosoft.com"
+    }
+  }
 }
 `
 
@@ -87,6 +124,17 @@ func TestSample(t *testing.T) {
 	if !inv.AddressExists("imap.new", "all@lab.example") || inv.AddressExists("imap.new", "x@lab.example") {
 		t.Error("addresses that exist are told wrongly")
 	}
+	dir, ok := inv.Directory("microsoft365")
+	dom, known := dir.Domain("lab.example")
+	if l, _ := dir.License("O365_BUSINESS_PREMIUM"); !ok || !known || l.Free != 12 || !dom.Verified || dom.DKIM["selector1"] == "" {
+		t.Errorf("read %+v", dir)
+	}
+	if team, _ := inv.Address("microsoft365", "team@lab.example"); team.Kind != "list" || len(team.Deliver) != 2 || !team.External {
+		t.Errorf("read %+v", team)
+	}
+	if user, _ := inv.Target("microsoft365", "anna@lab.example"); user.DisplayName != "Anna" || !slices.Equal(user.Licenses, []string{"O365_BUSINESS_PREMIUM"}) {
+		t.Errorf("read %+v", user)
+	}
 }
 
 func TestParseErrors(t *testing.T) {
@@ -97,6 +145,8 @@ func TestParseErrors(t *testing.T) {
 		{"TTL", "300 MX 20", "900 MX 20", "line 13: the records of lab.example. MX have different TTLs"},
 		{"record", `"300 MX 10 mx00`, `"MX 10 mx00`, "is no MX record"},
 		{"uidvalidity", "= \"7\"", "= \"seven\"", `line 41: the folder "INBOX"`},
+		{"license twice", "  domain \"lab.example\" {\n    verified ", "  license \"O365_BUSINESS_PREMIUM\" {\n    free = 1\n  }\n\n  domain \"lab.example\" {\n    verified ", "the license \"O365_BUSINESS_PREMIUM\" stands here twice"},
+		{"kind", "kind     = \"list\"", "kind     = \"lust\"", "is of kind \"lust\""},
 		{"lineage", "lineage = \"01jgw8z4n6t5q3r2\"\n", "", "the lineage is missing"},
 		{"twice", `"jens@lab.example" {` + "\n  closed", `"anna@lab.example" {` + "\n  closed", `the source "anna@lab.example" at "imap.old" stands here twice`},
 		{"merge conflict", "lineage =", "<<<<<<< ours\nlineage =", "line 2: found"},
@@ -143,6 +193,10 @@ func TestDigest(t *testing.T) {
 		"ttl":         func(i *Inventory) { i.Domains[0].Sets[0].TTL++ },
 		"old ttl":     func(i *Inventory) { i.Domains[0].Sets[0].OldTTL++ },
 		"record":      func(i *Inventory) { i.Domains[0].Sets[1].Data[0] = `"x"` },
+		"units":       func(i *Inventory) { i.Directories[0].Licenses[0].Free-- },
+		"mx host":     func(i *Inventory) { i.Directories[0].Domains[0].MX = "x.example" },
+		"signed":      func(i *Inventory) { i.Domains[0].Signed = true },
+		"member":      func(i *Inventory) { i.Addresses[1].Deliver = i.Addresses[1].Deliver[1:] },
 		"recipient":   func(i *Inventory) { i.Recipients = append(i.Recipients, "x@lab.example") },
 		"closed":      func(i *Inventory) { i.Close(map[string]bool{"anna@lab.example": true}) },
 	} {

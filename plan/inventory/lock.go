@@ -38,17 +38,24 @@ func (i *Inventory) Encode() []byte {
 	for _, m := range i.Targets {
 		w.Block("target", []string{m.Host, m.Address}, func() {
 			w.Bool("exists", m.Exists)
+			encodeAccount(w, m.Account)
 			encodeFolders(w, m.Folders)
 		})
 	}
 	for _, a := range i.Addresses {
-		w.Block("address", []string{a.Host, a.Address}, func() { w.Bool("exists", a.Exists) })
+		w.Block("address", []string{a.Host, a.Address}, func() { encodeAddress(w, a) })
+	}
+	for _, d := range i.Directories {
+		w.Block("directory", []string{d.Host}, func() { encodeDirectory(w, d) })
 	}
 	return w.Bytes()
 }
 
 func encodeDomain(w *literal.Writer, d Domain) {
 	w.Bool("complete", d.Complete)
+	if d.Signed {
+		w.Bool("signed", true)
+	}
 	if d.NegativeTTL > 0 {
 		w.Int("negative_ttl", int64(d.NegativeTTL))
 	}
@@ -126,12 +133,21 @@ func parse(data []byte) (*Inventory, error) {
 		}
 	}
 	for _, b := range d.Blocks("address") {
-		bd := literal.Decode(b, 2)
-		a := Address{Host: bd.Label(0), Address: bd.Label(1), Exists: bd.Bool("exists")}
-		if err := bd.End(); err != nil {
+		a, err := parseAddress(b)
+		if err != nil {
 			return nil, err
 		}
 		inv.Addresses = append(inv.Addresses, a)
+	}
+	for _, b := range d.Blocks("directory") {
+		dir, err := parseDirectory(b)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := inv.Directory(dir.Host); twice {
+			return nil, literal.Errorf(b.Line, "the directory of %q stands here twice", dir.Host)
+		}
+		inv.Directories = append(inv.Directories, dir)
 	}
 	if err := d.End(); err != nil {
 		return nil, err
@@ -156,7 +172,7 @@ func checkFormat(data []byte) error {
 
 func parseDomain(b *literal.Block) (Domain, error) {
 	bd := literal.Decode(b, 1)
-	d := Domain{Name: bd.Label(0), Complete: bd.Bool("complete"), NegativeTTL: uint32(bd.Int("negative_ttl", 0, 1<<31-1)), Servers: bd.Strings("servers")}
+	d := Domain{Name: bd.Label(0), Complete: bd.Bool("complete"), Signed: bd.Bool("signed"), NegativeTTL: uint32(bd.Int("negative_ttl", 0, 1<<31-1)), Servers: bd.Strings("servers")}
 	seen := map[string]bool{}
 	for _, sb := range bd.Blocks("rrset") {
 		sd := literal.Decode(sb, 2)
@@ -185,6 +201,7 @@ func parseMailbox(b *literal.Block) (Mailbox, error) {
 	m := Mailbox{Host: bd.Label(0), Address: bd.Label(1), Exists: true}
 	if b.Type == "target" {
 		m.Exists = bd.Bool("exists")
+		m.Account = parseAccount(bd)
 	} else {
 		m.Closed = bd.Bool("closed")
 	}

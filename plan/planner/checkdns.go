@@ -8,71 +8,61 @@ import (
 	"github.com/mxodus/mxodus/plan"
 )
 
-// check looks at what was observed and wanted, before anything is planned.
+// domainChecks ask one question each about a domain, once its changes are
+// known. An answer is what stands against it, or else in words what holds;
+// neither means that the question doesn't arise here.
+var domainChecks = []struct {
+	name string
+	ask  func(*zonePlan) (against []plan.Finding, holds string)
+}{
+	{"mx_not_planned", (*zonePlan).mxPlanned},
+	{"null_mx", (*zonePlan).nullMX},
+	{"mx_left_beside", (*zonePlan).mxLeftBeside},
+	{"unmanaged_mx", (*zonePlan).unmanagedMX},
+	{"spf_single", (*zonePlan).spfSingle},
+	{"spf_lookups", (*zonePlan).spfFew},
+	{"dmarc_cname", (*zonePlan).dmarcCNAME},
+	{"mta_sts", (*zonePlan).mtaSTS},
+	{"dnssec", (*zonePlan).dnssec},
+	{"ttl_not_lower", (*zonePlan).ttlLower},
+	{"max_deletes", (*zonePlan).maxDeletes},
+	{"values_known", (*zonePlan).valuesKnown},
+}
+
 func (z *zonePlan) check() {
-	d := z.domain
-	mx := false
-	named := map[string]bool{}
-	for _, r := range z.records() {
-		named[r.Name] = named[r.Name] || r.Type == "MX"
-		mx = mx || r.Type == "MX" && r.Name == "@"
-	}
-	if !mx {
-		z.find(plan.Finding{
-			Check: "mx_not_planned", Severity: plan.Warns, Subject: d.Name,
-			Summary: fmt.Sprintf("the configuration names no MX record for %s, so its mail goes where it goes today", d.Name),
-			Remedy:  "add record \"MX\" \"@\" with at = phase.flip to the domain, or change the MX yourself", Pos: d.Pos,
-		})
-	}
-	if d.TTLDuring >= d.TTLRestore {
-		z.find(plan.Finding{
-			Check: "ttl_not_lower", Severity: plan.Warns, Subject: d.Name,
-			Summary: fmt.Sprintf("the TTL during the flip (%s) is not lower than the one after it (%s)", plan.FormatDuration(d.TTLDuring), plan.FormatDuration(d.TTLRestore)),
-			Remedy:  "choose a smaller ttl.during: it is how long going back would take", Pos: d.Pos,
-		})
-	}
-	if !z.seen.Complete {
-		return
-	}
-	for _, s := range z.seen.Sets {
-		name, ok := relative(s.Name, d.Name)
-		if _, other := z.m.Domain(strings.TrimSuffix(s.Name, ".")); !ok || other || s.Type != "MX" || name == "@" || named[name] {
-			continue
+	for _, c := range domainChecks {
+		against, holds := c.ask(z)
+		if len(against) == 0 && holds != "" {
+			against = []plan.Finding{{Severity: plan.Passes, Summary: holds}}
 		}
-		z.find(plan.Finding{
-			Check: "unmanaged_mx", Severity: plan.Warns, Subject: strings.TrimSuffix(s.Name, "."),
-			Summary: fmt.Sprintf("%s has an MX of its own that the configuration doesn't name: it stays as it is", strings.TrimSuffix(s.Name, ".")),
-			Detail:  s.Lines(),
-			Remedy:  "name it as a record if its mail moves too, and move it before the source is closed", Pos: d.Pos,
-		})
+		for _, f := range against {
+			f.Check = c.name
+			if f.Subject == "" {
+				f.Subject = z.domain.Name
+			}
+			if f.Pos == (plan.Pos{}) {
+				f.Pos = z.domain.Pos
+			}
+			z.find(f)
+		}
 	}
 }
 
-// checkResult looks at what the plan makes of the zone.
-func (z *zonePlan) checkResult() {
-	d := z.domain
-	deletes := 0
-	for _, c := range z.changes {
-		if len(c.new) == 0 {
-			deletes++
-		}
-		switch {
-		case c.typ == "MX" && c.phase == plan.Flip:
-			z.checkMX(c)
-		case c.typ == "TXT" && !c.retire:
-			z.checkSPF(c.key, c.new, plan.Blocks)
-		}
+// mxPlanned: does the mail go anywhere else after the flip?
+func (z *zonePlan) mxPlanned() ([]plan.Finding, string) {
+	if slices.ContainsFunc(z.records(), func(r plan.Record) bool { return r.Type == "MX" && r.Name == "@" }) {
+		return nil, ""
 	}
-	if apex := (key{"TXT", "@"}); !z.changed(apex) {
-		z.checkSPF(apex, z.now[apex], plan.Warns)
-	}
-	if zone, ok := z.m.Zone(d.Zone); ok && zone.MaxDeletes >= 0 && deletes > zone.MaxDeletes {
-		z.find(plan.Finding{
-			Check: "max_deletes", Severity: plan.Blocks, Subject: d.Name,
-			Summary: fmt.Sprintf("the plan deletes %d record sets of %s, and safety.max_deletes allows %d", deletes, d.Name, zone.MaxDeletes),
-			Remedy:  "see that the deletions are meant, then raise max_deletes", Pos: zone.Pos,
-		})
-	}
+	return []plan.Finding{{
+		Severity: plan.Warns,
+		Summary:  fmt.Sprintf("the configuration names no MX record for %s, so its mail goes where it goes today", z.domain.Name),
+		Remedy:   "add record \"MX\" \"@\" with at = phase.flip to the domain, or change the MX yourself",
+	}}, ""
+}
+
+// flippedMX are the changes of MX sets in the flip.
+func (z *zonePlan) flippedMX() []change {
+	return slices.DeleteFunc(slices.Clone(z.changes), func(c change) bool { return c.typ != "MX" || c.phase != plan.Flip })
 }
 
 func mxHost(data string) string { return data[strings.LastIndexByte(data, ' ')+1:] }
@@ -80,55 +70,215 @@ func mxHost(data string) string { return data[strings.LastIndexByte(data, ' ')+1
 func mxHosts(data []string) []string {
 	var list []string
 	for _, d := range data {
-		list = append(list, mxHost(d))
+		if d != plan.KnownAfterProvision {
+			list = append(list, mxHost(d))
+		}
 	}
 	return normal(list)
 }
 
-func (z *zonePlan) checkMX(c change) {
-	hosts, old := mxHosts(c.new), mxHosts(c.old)
-	name := recordName(z.domain, c.key)
-	if slices.Contains(hosts, ".") {
+// nullMX: does the new MX say that the domain takes no mail (RFC 7505)?
+func (z *zonePlan) nullMX() (against []plan.Finding, holds string) {
+	for _, c := range z.flippedMX() {
+		hosts := mxHosts(c.new)
+		holds = "the new MX names hosts that take mail, not the null MX"
+		if !slices.Contains(hosts, ".") {
+			continue
+		}
 		summary := "the new MX says that the domain takes no mail at all (RFC 7505)"
 		if len(hosts) > 1 {
 			summary = "the new MX set names hosts and, beside them, says that the domain takes no mail (RFC 7505 §3)"
 		}
-		z.find(plan.Finding{
-			Check: "null_mx", Severity: plan.Blocks, Subject: name, Summary: summary,
-			Remedy: "name the target's hosts only", Pos: z.domain.Pos,
+		against = append(against, plan.Finding{
+			Severity: plan.Blocks, Subject: recordName(z.domain, c.key), Summary: summary, Remedy: "name the target's hosts only",
 		})
 	}
-	var left []string
-	for _, h := range hosts {
-		if slices.Contains(old, h) && h != "." {
-			left = append(left, h)
+	return against, holds
+}
+
+// mxLeftBeside: would some senders go on to the source after the flip?
+func (z *zonePlan) mxLeftBeside() (against []plan.Finding, holds string) {
+	for _, c := range z.flippedMX() {
+		hosts, old := mxHosts(c.new), mxHosts(c.old)
+		holds = "no host of the old MX is left beside the new one"
+		left := slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return h == "." || !slices.Contains(old, h) })
+		if len(left) == 0 || slices.Equal(hosts, old) {
+			continue
+		}
+		against = append(against, plan.Finding{
+			Severity: plan.Blocks, Subject: recordName(z.domain, c.key), Detail: left,
+			Summary: "the new MX set keeps a host of the old one, so some mail would go on to the source",
+			Remedy:  "name the target's hosts only: the hold fetches what still reaches the source",
+		})
+	}
+	return against, holds
+}
+
+// unmanagedMX: does a name below the domain have mail of its own?
+func (z *zonePlan) unmanagedMX() (against []plan.Finding, holds string) {
+	if !z.seen.Complete {
+		return nil, "" // nobody can tell
+	}
+	for _, s := range z.seen.Sets {
+		name, ok := relative(s.Name, z.domain.Name)
+		_, other := z.m.Domain(strings.TrimSuffix(s.Name, "."))
+		named := slices.ContainsFunc(z.records(), func(r plan.Record) bool { return r.Type == "MX" && r.Name == name })
+		if !ok || other || s.Type != "MX" || name == "@" || named {
+			continue
+		}
+		against = append(against, plan.Finding{
+			Severity: plan.Warns, Subject: strings.TrimSuffix(s.Name, "."), Detail: s.Lines(),
+			Summary: fmt.Sprintf("%s has an MX of its own that the configuration doesn't name: it stays as it is", strings.TrimSuffix(s.Name, ".")),
+			Remedy:  "name it as a record if its mail moves too, and move it before the source is closed",
+		})
+	}
+	return against, "no name below " + z.domain.Name + " has mail of its own that is not named here"
+}
+
+// spfSets are the TXT sets whose SPF record the world will see: those that the
+// plan changes, and the domain's own. What is there already only warns.
+func (z *zonePlan) spfSets(ask func(k key, texts []string, severity plan.Severity)) {
+	for _, c := range z.changes {
+		if c.typ == "TXT" && !c.retire {
+			ask(c.key, spfTexts(c.new), plan.Blocks)
 		}
 	}
-	if len(left) > 0 && !slices.Equal(hosts, old) {
-		z.find(plan.Finding{
-			Check: "mx_left_beside", Severity: plan.Blocks, Subject: name,
-			Summary: "the new MX set keeps a host of the old one, so some mail would go on to the source", Detail: left,
-			Remedy: "name the target's hosts only: the hold fetches what still reaches the source", Pos: z.domain.Pos,
-		})
+	if apex := (key{"TXT", "@"}); !z.changed(apex) {
+		ask(apex, spfTexts(z.now[apex]), plan.Warns)
 	}
 }
 
-func (z *zonePlan) checkSPF(k key, data []string, severity plan.Severity) {
-	texts := spfTexts(data)
-	if len(texts) > 1 {
-		z.find(plan.Finding{
-			Check: "spf_single", Severity: severity, Subject: recordName(z.domain, k),
-			Summary: fmt.Sprintf("there would be %d SPF records, and receivers take more than one as an error (RFC 7208 §4.5)", len(texts)), Detail: texts,
-			Remedy: "own the SPF string with match = \"v=spf1\", so that the new one replaces the old", Pos: z.domain.Pos,
-		})
-	}
-	for _, t := range texts {
-		if n := spfLookups(t); n > 10 {
-			z.find(plan.Finding{
-				Check: "spf_lookups", Severity: severity, Subject: recordName(z.domain, k),
-				Summary: fmt.Sprintf("the SPF record asks for %d look-ups by itself, and receivers stop at 10 (RFC 7208 §4.6.4)", n), Detail: []string{t},
-				Remedy: "leave out includes that nobody sends through, or write out their networks", Pos: z.domain.Pos,
+// spfSingle: would receivers find more than one SPF record?
+func (z *zonePlan) spfSingle() (against []plan.Finding, holds string) {
+	z.spfSets(func(k key, texts []string, severity plan.Severity) {
+		switch {
+		case len(texts) == 1:
+			holds = "there is one SPF record"
+		case len(texts) > 1:
+			against = append(against, plan.Finding{
+				Severity: severity, Subject: recordName(z.domain, k), Detail: texts,
+				Summary: fmt.Sprintf("there would be %d SPF records, and receivers take more than one as an error (RFC 7208 §4.5)", len(texts)),
+				Remedy:  "own the SPF string with match = \"v=spf1\", so that the new one replaces the old",
 			})
 		}
+	})
+	return against, holds
+}
+
+// spfFew: does the SPF record ask more of receivers than they do?
+func (z *zonePlan) spfFew() (against []plan.Finding, holds string) {
+	z.spfSets(func(k key, texts []string, severity plan.Severity) {
+		for _, t := range texts {
+			n := spfLookups(t)
+			if n <= 10 {
+				holds = fmt.Sprintf("the SPF record asks for %d of the 10 look-ups that receivers do; what it includes comes on top", n)
+				continue
+			}
+			against = append(against, plan.Finding{
+				Severity: severity, Subject: recordName(z.domain, k), Detail: []string{t},
+				Summary: fmt.Sprintf("the SPF record asks for %d look-ups by itself, and receivers stop at 10 (RFC 7208 §4.6.4)", n),
+				Remedy:  "leave out includes that nobody sends through, or write out their networks",
+			})
+		}
+	})
+	return against, holds
+}
+
+// dmarcCNAME: is the DMARC policy somebody else's?
+func (z *zonePlan) dmarcCNAME() ([]plan.Finding, string) {
+	alias := z.now[key{"CNAME", "_dmarc"}]
+	if len(alias) == 0 {
+		if len(z.now[key{"TXT", "_dmarc"}]) > 0 {
+			return nil, "the DMARC policy is a record of the domain's own"
+		}
+		return nil, ""
 	}
+	return []plan.Finding{{
+		Severity: plan.Warns, Subject: recordName(z.domain, key{"CNAME", "_dmarc"}), Detail: alias,
+		Summary: "the DMARC policy is a CNAME to somebody else's: no record of the domain's own can stand beside it (RFC 1034 §3.6.2), and it may go when that contract ends",
+		Remedy:  "replace it with record \"TXT\" \"_dmarc\" { at = phase.provision, values = [\"v=DMARC1; p=none\"] }, without keep",
+	}}, ""
+}
+
+// mtaSTS: do senders hold a policy that names the old MX?
+func (z *zonePlan) mtaSTS() ([]plan.Finding, string) {
+	if len(z.flippedMX()) == 0 {
+		return nil, ""
+	}
+	policy := append(slices.Clone(z.now[key{"TXT", "_mta-sts"}]), z.now[key{"CNAME", "_mta-sts"}]...)
+	if len(policy) == 0 {
+		return nil, "no MTA-STS policy names the old MX"
+	}
+	return []plan.Finding{{
+		Severity: plan.Warns, Subject: "_mta-sts." + z.domain.Name, Detail: policy,
+		Summary: "senders hold an MTA-STS policy that names the old MX; in mode enforce they refuse the new one until they have fetched a new policy (RFC 8461 §5)",
+		Remedy:  fmt.Sprintf("before the flip, earlier than the policy's max_age: list old and new MX in https://mta-sts.%s/.well-known/mta-sts.txt and give the record a new id, or set mode testing", z.domain.Name),
+	}}, ""
+}
+
+// dnssec: does a change have to be signed?
+func (z *zonePlan) dnssec() ([]plan.Finding, string) {
+	switch {
+	case len(z.changes) == 0 || len(z.seen.Servers) == 0:
+		return nil, ""
+	case !z.seen.Signed:
+		return nil, "the zone is not signed, so no signature has to follow a change"
+	}
+	return []plan.Finding{{
+		Severity: plan.Warns,
+		Summary:  "the zone is signed with DNSSEC: where a change is not signed with it, validating resolvers see the name no more (RFC 4035 §5)",
+		Remedy:   "see that the primary signs what it is sent (inline signing), and that the DS at the registry stays as it is",
+	}}, ""
+}
+
+// ttlLower: is the way back quick?
+func (z *zonePlan) ttlLower() ([]plan.Finding, string) {
+	d := z.domain
+	if d.TTLDuring < d.TTLRestore {
+		return nil, "going back takes " + plan.FormatDuration(d.TTLDuring) + " after the flip"
+	}
+	return []plan.Finding{{
+		Severity: plan.Warns,
+		Summary:  fmt.Sprintf("the TTL during the flip (%s) is not lower than the one after it (%s)", plan.FormatDuration(d.TTLDuring), plan.FormatDuration(d.TTLRestore)),
+		Remedy:   "choose a smaller ttl.during: it is how long going back would take",
+	}}, ""
+}
+
+// maxDeletes: does the plan delete more than somebody allowed?
+func (z *zonePlan) maxDeletes() ([]plan.Finding, string) {
+	deletes := 0
+	for _, c := range z.changes {
+		if len(c.new) == 0 {
+			deletes++
+		}
+	}
+	zone, ok := z.m.Zone(z.domain.Zone)
+	if !ok || zone.MaxDeletes < 0 || deletes <= zone.MaxDeletes {
+		return nil, ""
+	}
+	return []plan.Finding{{
+		Severity: plan.Blocks, Pos: zone.Pos,
+		Summary: fmt.Sprintf("the plan deletes %d record sets of %s, and safety.max_deletes allows %d", deletes, z.domain.Name, zone.MaxDeletes),
+		Remedy:  "see that the deletions are meant, then raise max_deletes",
+	}}, ""
+}
+
+// valuesKnown: does the plan say all that would be published?
+func (z *zonePlan) valuesKnown() ([]plan.Finding, string) {
+	f := plan.Finding{Severity: plan.Blocks, Remedy: "apply the provision phase, then plan again: the next plan names them, and is reviewed before anything is published"}
+	for _, c := range z.changes {
+		if slices.Contains(c.new, plan.KnownAfterProvision) {
+			f.Detail = append(f.Detail, recordName(z.domain, c.key))
+		}
+	}
+	f.Detail = normal(f.Detail)
+	switch len(f.Detail) {
+	case 0:
+		return nil, ""
+	case 1:
+		f.Summary = "the target has not yet named 1 record set that it asks for"
+	default:
+		f.Summary = fmt.Sprintf("the target has not yet named %d record sets that it asks for", len(f.Detail))
+	}
+	return []plan.Finding{f}, ""
 }

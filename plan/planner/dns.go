@@ -46,10 +46,10 @@ func (p *planner) domains() {
 				z.now[key{s.Type, name}] = sorted(s.Data)
 			}
 		}
-		z.check()
 		z.work()
 		z.emit()
-		z.checkResult()
+		z.orderTenant()
+		z.check()
 	}
 }
 
@@ -71,9 +71,10 @@ func (z *zonePlan) fqdn(name string) string {
 // observed is the record set as discover found it.
 func (z *zonePlan) observed(k key) inventory.RRset { return z.seen.Set(z.fqdn(k.name), k.typ) }
 
-// records are the domain's records in canonical order, with names in lower case.
+// records are the domain's records, those written out and those that the
+// target asks for, in canonical order, with names in lower case.
 func (z *zonePlan) records() []plan.Record {
-	list := slices.Clone(z.domain.Records)
+	list := slices.Concat(z.domain.Records, z.derived())
 	for i := range list {
 		list[i].Name = strings.ToLower(cmp.Or(list[i].Name, "@"))
 	}
@@ -110,6 +111,10 @@ func (z *zonePlan) work() {
 func canonical(r plan.Record) ([]string, error) {
 	var list []string
 	for _, v := range r.Values {
+		if v == plan.KnownAfterProvision {
+			list = append(list, v)
+			continue
+		}
 		c, err := plan.CanonicalRdata(r.Type, v)
 		if err != nil {
 			return nil, err
@@ -125,7 +130,7 @@ func (z *zonePlan) record(r plan.Record, k key, values []string) {
 	others := z.others(k)
 	if r.Keep {
 		if held, what := z.held(r, k, others); held {
-			if what != k {
+			if what != k && k.name != "_dmarc" { // dmarc_cname tells that one
 				z.find(plan.Finding{
 					Check: "record_kept", Severity: plan.Warns, Subject: recordName(z.domain, k),
 					Summary: fmt.Sprintf("a %s record is there already and wins over the %s record, as keep says", what.typ, k.typ),

@@ -101,7 +101,7 @@ func TestFindings(t *testing.T) {
 		}, "cname_beside", plan.Blocks, "at one name"},
 		{"kept cname", func(_ *plan.Migration, inv *inventory.Inventory) {
 			inv.Domains[0].Sets[5] = rrset("_dmarc.lab.example.", "CNAME", 3600, "dmarc.old.example.")
-		}, "record_kept", plan.Warns, "wins over the TXT"},
+		}, "dmarc_cname", plan.Warns, "somebody else's"},
 		{"folders fall together", func(_ *plan.Migration, inv *inventory.Inventory) {
 			inv.Sources[0].Folders = append(inv.Sources[0].Folders, inventory.Folder{Name: "Sent"})
 		}, "folder_collision", plan.Blocks, "Gesendete Objekte"},

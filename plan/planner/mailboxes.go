@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/inventory"
 )
 
 // open are the mailboxes whose copy is not closed for good, by source address.
@@ -56,9 +57,12 @@ func (p *planner) mailboxes() {
 }
 
 // account plans the account at the target and returns its step's address, ""
-// when it exists. No target kind has a directory yet that could create it, so
-// a person does, and a login proves it.
+// when it is as wanted. Where the target has no directory a person makes it, and
+// a login proves it.
 func (p *planner) account(m plan.Mailbox) string {
+	if p.hasDirectory(m.On) {
+		return p.tenantAccount(m)
+	}
 	if seen, _ := p.inv.Target(m.On, m.Target); seen.Exists {
 		return ""
 	}
@@ -145,14 +149,16 @@ func folderLines(r plan.FolderRules) []string {
 	return lines
 }
 
-// addresses plans aliases, lists and forwarders. The target has no directory
-// that could be read or written: where the mail exchanger knew the address
-// already there is no step, else a person creates it.
+// addresses plans aliases, lists and forwarders. Where the target has no
+// directory, and the mail exchanger knew the address already, there is no step;
+// else a person creates it.
 func (p *planner) addresses() {
-	for _, a := range p.m.Aliases {
-		p.address("alias/", a.Address, a.On, []string{fmt.Sprintf("let %s deliver to %s at %s", a.Address, a.Deliver, p.targetLine(a.On))})
-	}
+	// Lists first: aliases may deliver to them.
 	for _, l := range p.m.Lists {
+		if p.hasDirectory(l.On) {
+			p.tenantAddress("list/", l.Address, l.On, inventory.Address{Kind: "list", Deliver: l.Members, External: l.External})
+			continue
+		}
 		lines := []string{fmt.Sprintf("create the list %s at %s", l.Address, p.targetLine(l.On))}
 		for _, m := range sorted(l.Members) {
 			lines = append(lines, "member: "+m)
@@ -164,7 +170,18 @@ func (p *planner) addresses() {
 		}
 		p.address("list/", l.Address, l.On, lines)
 	}
+	for _, a := range p.m.Aliases {
+		if p.hasDirectory(a.On) {
+			p.tenantAddress("alias/", a.Address, a.On, inventory.Address{Kind: "alias", Deliver: []string{a.Deliver}})
+			continue
+		}
+		p.address("alias/", a.Address, a.On, []string{fmt.Sprintf("let %s deliver to %s at %s", a.Address, a.Deliver, p.targetLine(a.On))})
+	}
 	for _, f := range p.m.Forwarders {
+		if p.hasDirectory(f.On) {
+			p.tenantAddress("forwarder/", f.Address, f.On, inventory.Address{Kind: "forwarder", Deliver: f.Deliver, KeepCopy: f.KeepCopy})
+			continue
+		}
 		lines := []string{fmt.Sprintf("let %s at %s send on to:", f.Address, p.targetLine(f.On))}
 		lines = append(lines, sorted(f.Deliver)...)
 		if f.KeepCopy {

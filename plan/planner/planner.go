@@ -29,6 +29,7 @@ type Input struct {
 // package planfile sets it.
 func Make(in Input) *plan.Plan {
 	p := &planner{m: in.Migration, inv: in.Inventory}
+	p.tenantDomains()
 	p.domains()
 	p.mailboxes()
 	p.addresses()
@@ -36,6 +37,8 @@ func Make(in Input) *plan.Plan {
 	p.validation()
 	p.ending()
 	p.checkAddresses()
+	p.checkLicenses()
+	p.checkCatchAll()
 	p.checkFolders()
 	p.checkTimes()
 	m := in.Migration

@@ -145,8 +145,7 @@ func (z *zonePlan) address(k key) string { return "dns/" + z.domain.Name + "/" +
 func (z *zonePlan) dnsStep(k key, suffix string, phase plan.Phase, old []string, oldTTL uint32, new []string, newTTL uint32) plan.Step {
 	s := plan.Step{
 		Address: z.address(k) + suffix, Phase: phase, Action: plan.Change, Undo: plan.Restore,
-		From: plan.RRset{Type: k.typ, TTL: oldTTL, Data: old}.Lines(),
-		To:   plan.RRset{Type: k.typ, TTL: newTTL, Data: new}.Lines(),
+		From: recordLines(k.typ, oldTTL, old), To: recordLines(k.typ, newTTL, new),
 	}
 	s.Expect = plan.FingerprintOf(s.From...)
 	switch {
@@ -160,6 +159,17 @@ func (z *zonePlan) dnsStep(k key, suffix string, phase plan.Phase, old []string,
 		s.Detail = byHandLines(z.fqdn(k.name), s)
 	}
 	return s
+}
+
+// recordLines are records as a plan prints them. One that the target has not
+// named yet has no type and no TTL.
+func recordLines(typ string, ttl uint32, data []string) []string {
+	unknown := func(d string) bool { return d == plan.KnownAfterProvision }
+	lines := plan.RRset{Type: typ, TTL: ttl, Data: slices.DeleteFunc(slices.Clone(data), unknown)}.Lines()
+	if slices.ContainsFunc(data, unknown) {
+		lines = append(lines, plan.KnownAfterProvision)
+	}
+	return lines
 }
 
 // byHandLines say what to do with a record set where a person enters it.

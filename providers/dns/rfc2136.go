@@ -124,7 +124,8 @@ func (z *RFC2136) refusal(op string, r *dns.Msg) error {
 		e.Reason = providers.Conflict
 		e.Remedy = "somebody changed the zone in between: look at it again, then plan again"
 	case dns.RcodeRefused:
-		e.Remedy = fmt.Sprintf("allow it at the server: update-policy or allow-update for the key %q, and queries from here", z.KeyName)
+		e.Remedy = fmt.Sprintf("allow it at the server: update-policy or allow-update for the key %q, and queries from here; "+
+			"BIND also refuses an MX or SRV to a host of the zone that has no address: then publish the address first", z.KeyName)
 	case dns.RcodeNotAuth, dns.RcodeNotZone:
 		e.Remedy = fmt.Sprintf("the server is not the primary of %s: compare zone and server with its configuration", display(z.Zone))
 	case dns.RcodeNotImplemented:

@@ -148,6 +148,18 @@ func TestUpdateRefused(t *testing.T) {
 	t.Run("no key", func(t *testing.T) {
 		refused(t, &dns.RFC2136{Server: b.Addr, Zone: zoneName, Clock: realClock{}})
 	})
+	t.Run("an MX to a host of the zone without address", func(t *testing.T) {
+		z := newRFC2136(t, b.Addr, b.Key)
+		change := []plan.RRsetChange{{Old: mx(0), New: mx(300, "10 nowhere."+zoneName)}}
+		err := z.Update(t.Context(), change)
+		e, ok := errors.AsType[*providers.Error](err)
+		if !ok || e.Reason != providers.Refused || !strings.Contains(e.Remedy, "address") {
+			t.Errorf("Update: %v, want BIND's refusal with what to do", err)
+		}
+		if set, err := z.Lookup(t.Context(), zoneName, "MX"); err != nil || set.Exists() {
+			t.Errorf("the zone holds %v, %v", set, err)
+		}
+	})
 	t.Run("no transfer", func(t *testing.T) {
 		sets, complete, err := newRFC2136(t, b.Addr, b.Key).Records(t.Context())
 		if err != nil || complete || sets != nil {
@@ -302,32 +314,49 @@ func TestTransferBreaksOff(t *testing.T) {
 	}
 }
 
-// TestUnsignedAnswer: whoever stands in between can't say "done" for the server.
-func TestUnsignedAnswer(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	forger := &mdns.Server{Listener: ln, MsgAcceptFunc: func(mdns.Header) mdns.MsgAcceptAction { return mdns.MsgAccept }}
-	forger.Handler = mdns.HandlerFunc(func(w mdns.ResponseWriter, m *mdns.Msg) {
-		r := new(mdns.Msg)
-		r.SetReply(m)
-		r.Authoritative = true
-		_ = w.WriteMsg(r)
-	})
-	started := make(chan struct{})
-	forger.NotifyStartedFunc = func() { close(started) }
-	go func() { _ = forger.ActivateAndServe() }()
-	<-started
-	z := newRFC2136(t, ln.Addr().String(), testKey)
-	if set, err := z.Lookup(t.Context(), "www."+zoneName, "A"); providers.ReasonOf(err) != providers.Protocol {
-		t.Errorf("Lookup: %v, %v; want the unsigned answer to be refused", set, err)
-	}
-	if _, complete, err := z.Records(t.Context()); err == nil || complete {
-		t.Errorf("Records: complete %v, %v; want the unsigned transfer to be refused", complete, err)
-	}
-	if err := forger.Shutdown(); err != nil {
-		t.Error(err)
+// TestForgedAnswers: whoever stands in between can't say "so it is" for the server.
+func TestForgedAnswers(t *testing.T) {
+	for name, secret := range map[string]string{"unsigned": "", "signed by another": "Zm9yZ2VkIGJ5IHNvbWVib2R5LCAzMiBvY3RldHMhISE="} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			forger := &mdns.Server{Listener: ln, MsgAcceptFunc: func(mdns.Header) mdns.MsgAcceptAction { return mdns.MsgAccept }}
+			if secret != "" {
+				forger.TsigSecret = map[string]string{testKey.Name: secret}
+			}
+			forger.Handler = mdns.HandlerFunc(func(w mdns.ResponseWriter, m *mdns.Msg) {
+				r := new(mdns.Msg)
+				r.SetReply(m)
+				r.Authoritative = true
+				if m.Question[0].Qtype == mdns.TypeAXFR {
+					soa := &mdns.SOA{Hdr: mdns.RR_Header{Name: zoneName, Rrtype: mdns.TypeSOA, Class: mdns.ClassINET}, Ns: ".", Mbox: "."}
+					r.Answer = []mdns.RR{soa, soa}
+				}
+				if secret != "" {
+					r.SetTsig(testKey.Name, mdns.HmacSHA256, 300, time.Now().Unix())
+				}
+				if err := w.WriteMsg(r); err != nil {
+					t.Error(err)
+				}
+			})
+			started := make(chan struct{})
+			forger.NotifyStartedFunc = func() { close(started) }
+			ended := make(chan error, 1)
+			go func() { ended <- forger.ActivateAndServe() }()
+			<-started
+			z := newRFC2136(t, ln.Addr().String(), testKey)
+			if set, err := z.Lookup(t.Context(), "www."+zoneName, "A"); providers.ReasonOf(err) != providers.Protocol {
+				t.Errorf("Lookup: %v, %v; want the answer to be refused", set, err)
+			}
+			if sets, complete, err := z.Records(t.Context()); providers.ReasonOf(err) != providers.Protocol || complete {
+				t.Errorf("Records: %v, complete %v, %v; want the transfer to be refused", sets, complete, err)
+			}
+			if err := errors.Join(forger.Shutdown(), <-ended); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

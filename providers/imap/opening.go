@@ -116,6 +116,11 @@ func (o *opening) seen(line string) (cleaned string, ok bool) {
 	}
 	if tag != "*" {
 		o.last, o.due = st, o.due-1
+		if kind == "OK" && st.Code != "CAPABILITY" && o.caps != "" {
+			// Without a list the client would ask for one in a goroutine of its own,
+			// which never ends when the session is closed first. We ask ourselves.
+			cleaned = tag + " OK [CAPABILITY" + atoms(o.caps) + "] ."
+		}
 		return cleaned, true
 	}
 	if kind == "BYE" {

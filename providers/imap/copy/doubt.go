@@ -29,7 +29,7 @@ func (r *run) resolveAll(ctx context.Context, doubts []manifest.Message) error {
 	}
 	if open {
 		until := time.Unix(0, r.quiet.Load()).Add(r.target.grace())
-		if d := until.Sub(r.e.o.Clock.Now()); d > 1<<62 {
+		if d := until.Sub(r.e.o.Clock.Now()); d > 0 {
 			if err := r.sleep(ctx, d, fmt.Sprintf("%d messages were sent without an answer: giving the target time to store them", len(doubts))); err != nil {
 				return err
 			}

@@ -89,9 +89,9 @@ func TestKilledAtAnyPointCopiesEachMessageOnce(t *testing.T) {
 	finished := 0
 	for killed := 0; killed < kills; {
 		// Short ones end in the middle of copying, long ones in the middle of recovery.
-		limit := 30 + random.IntN(600)
+		limit := 20 + random.IntN(350)
 		if random.IntN(2) == 0 {
-			limit = 500 + random.IntN(3000)
+			limit = 300 + random.IntN(2700)
 		}
 		if run(time.Duration(limit) * time.Millisecond) {
 			finished++

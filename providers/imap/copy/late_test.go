@@ -1,0 +1,100 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/providers/imap/imaptest"
+)
+
+// slowClock is a clock whose time passes only in Sleep; what was to happen until then happens
+// before Sleep returns.
+type slowClock struct {
+	mu     sync.Mutex
+	now    time.Time
+	events map[time.Time]func()
+}
+
+func (c *slowClock) Now() time.Time { c.mu.Lock(); defer c.mu.Unlock(); return c.now }
+
+func (c *slowClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	c.now = c.now.Add(d)
+	var due []func()
+	for at, fn := range c.events {
+		if !at.After(c.now) {
+			due = append(due, fn)
+			delete(c.events, at)
+		}
+	}
+	c.mu.Unlock()
+	for _, fn := range due {
+		fn()
+	}
+	return ctx.Err()
+}
+
+// cutoff is a session that loses its connection in the first APPEND. The server
+// has everything by then and stores it later.
+type cutoff struct {
+	session
+	after func([]imap.Message)
+	lost  error
+}
+
+func (c *cutoff) Err() error { return errors.Join(c.lost, c.session.Err()) }
+
+func (c *cutoff) StartAppend(ctx context.Context, raw string, batch []imap.Message) (func() ([]imap.Appended, error), error) {
+	if c.after == nil {
+		return c.session.StartAppend(ctx, raw, batch)
+	}
+	c.after(batch)
+	c.lost = &imap.LostError{Host: "target", User: user, Err: io.ErrUnexpectedEOF}
+	return func() ([]imap.Appended, error) { return make([]imap.Appended, len(batch)), c.lost }, nil
+}
+
+// TestLateAppendsAreWaitedFor holds that a message which appears long after
+// its connection was cut is not sent a second time, and that one which never
+// appears is sent again.
+func TestLateAppendsAreWaitedFor(t *testing.T) {
+	for name, delay := range map[string]time.Duration{"stored late": 119 * time.Second, "never stored": 0} {
+		t.Run(name, func(t *testing.T) {
+			src, dst := memories(t)
+			src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one"), mail("INBOX", "twin"), mail("INBOX", "twin")})
+			clock := &slowClock{now: time.Date(2027, 1, 15, 18, 0, 0, 0, time.UTC), events: map[time.Time]func(){}}
+			b := newBench(t, src, dst, t.TempDir(), func(_, d *plan.Host) { d.Limits.DoubtGrace = 0 }) // the default: 120 s
+			b.engine.o.Clock = clock
+			dial, first := b.to.dial, true
+			b.to.dial = func(ctx context.Context) (session, error) {
+				s, err := dial(ctx)
+				if err != nil || !first {
+					return s, err
+				}
+				first = false
+				return &cutoff{session: s, after: func(batch []imap.Message) {
+					var late []imaptest.GeneratedMail
+					for _, m := range batch {
+						octets, _ := io.ReadAll(m.Body)
+						late = append(late, imaptest.GeneratedMail{Folder: "INBOX", Octets: octets, Flags: m.Flags, Date: m.InternalDate})
+					}
+					if delay > 0 {
+						clock.events[clock.Now().Add(delay)] = func() { dst.fill(t, late) }
+					}
+				}}, nil
+			}
+			if r := b.pass(providers.BeforeFlip); r.Copied != 3 || r.Doubt != 0 {
+				t.Errorf("%+v", r)
+			}
+			clock.Sleep(t.Context(), time.Hour) // what is still to come comes now
+			b.equal()
+			b.idle(providers.BeforeFlip)
+		})
+	}
+}
