@@ -136,3 +136,31 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		t.Fatal("a file of format 99 was opened")
 	}
 }
+
+func TestWriteFileReplacesWholeFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "folder")
+	path := filepath.Join(dir, "f")
+	for _, content := range []string{"first and long", "second"} {
+		if err := WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != content {
+			t.Errorf("%q, %v; want %q", got, err, content)
+		}
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("file mode: %v, %v", fi.Mode(), err)
+	}
+	if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("folder mode: %v, %v", fi.Mode(), err)
+	}
+	if names, _ := os.ReadDir(dir); len(names) != 1 {
+		t.Errorf("left behind: %v", names)
+	}
+	if err := WriteFile(dir, []byte("x"), 0o600); err == nil {
+		t.Error("a folder was replaced by a file")
+	}
+	if names, _ := os.ReadDir(filepath.Dir(dir)); len(names) != 1 {
+		t.Errorf("a failed write left behind: %v", names)
+	}
+}

@@ -80,8 +80,12 @@ func (a *app) apply(ctx context.Context, path string, o applyOptions) error {
 	view := a.applyView(r)
 	e := r.engine
 	e.Wait, e.Wave, e.Mailbox, e.Stop = o.wait, o.wave, o.mailbox, stop
+	hooks := &hooks{migration: r.plan.Name, notices: r.loaded.Migration.Notices, clock: a.clock, note: func(text string) {
+		view.event(apply.Event{Type: "note", At: a.clock.Now(), Text: text})
+	}}
 	e.Events = func(ev apply.Event) {
 		view.event(ev)
+		hooks.event(ctx, ev)
 		if a.watch != nil {
 			a.watch(ev)
 		}
@@ -89,6 +93,7 @@ func (a *app) apply(ctx context.Context, path string, o applyOptions) error {
 	a.view.Store(view)
 	defer a.view.Store(nil)
 	out, err := e.Run(ctx)
+	hooks.wait()
 	if err != nil {
 		view.end(nil)
 		if _, ok := errors.AsType[*apply.PreflightError](err); ok {

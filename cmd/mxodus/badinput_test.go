@@ -135,10 +135,10 @@ func newLines(before, after []string) string {
 var applyFirst = []string{"apply", "plans/0001.plan"}
 
 func TestWrongPassword(t *testing.T) {
-	for _, side := range []struct{ name, file, port string }{{"source", "secrets/old.csv", "source"}, {"target", "secrets/new.csv", "target"}} {
+	for _, side := range []struct{ name, file string }{{"source", "secrets/old.csv"}, {"target", "secrets/new.csv"}} {
 		t.Run(side.name, func(t *testing.T) {
 			b := newBadInput(t)
-			host := map[string]*mailHost{"source": b.source, "target": b.target}[side.port]
+			host := map[string]*mailHost{"source": b.source, "target": b.target}[side.name]
 			right := b.read(side.file)
 			b.edit(side.file, host.pass(b.people[0]), "mistyped-4711")
 			words := []string{b.people[0], host.address, "AUTHENTICATIONFAILED"}
@@ -147,7 +147,13 @@ func TestWrongPassword(t *testing.T) {
 				t.Errorf("the message holds the password, or names who has a good one:\n%s", out)
 			}
 			b.untouched()
-			if out := b.refused(1, words, "discover"); strings.Contains(out, "mistyped-4711") {
+			// At the target a login that is refused may also mean an account that is still to be made.
+			before, code := b.scene(), map[string]int{"source": 1, "target": 0}[side.name]
+			out = b.run(code, "discover")
+			if b.says(out, b.people[0], map[string]string{"source": "check the name and the password", "target": "the login is refused"}[side.name]); code != 0 && !slices.Equal(before, b.scene()) {
+				t.Error("a discover that failed has changed something")
+			}
+			if strings.Contains(out, "mistyped-4711") {
 				t.Errorf("the message holds the password:\n%s", out)
 			}
 			b.write(side.file, right)
@@ -213,12 +219,12 @@ func TestConfiguration(t *testing.T) {
 		name, file, old, new string
 		words                []string
 	}{
-		{"CSV without a column", "mailboxes.csv", "address,target,name", "address,name,surname", []string{"acme.mx.hcl:", "target"}},
+		{"CSV without a column", "mailboxes.csv", "address,target,name", "address,name,surname", []string{"acme.mx.hcl line ", "target"}},
 		{"CSV with an empty address", "mailboxes.csv", b.people[1] + "," + b.people[1], "," + b.people[1], []string{"mailboxes.csv:3", "address"}},
 		{"CSV with an address twice", "mailboxes.csv", b.people[1] + ",", b.people[0] + ",", []string{"mailboxes.csv:3", b.people[0]}},
-		{"unknown attribute", "acme.mx.hcl", "smtp_probe  =", "smtp_prob   =", []string{"acme.mx.hcl:", "smtp_prob", "smtp_probe"}},
-		{"unknown block", "acme.mx.hcl", `alias "info"`, `alais "info"`, []string{"acme.mx.hcl:", "alais", "alias"}},
-		{"unknown secret", "acme.mx.hcl", "credentials = secret.post", "credentials = secret.pots", []string{"acme.mx.hcl:", "secret", "pots"}},
+		{"unknown attribute", "acme.mx.hcl", "smtp_probe  =", "smtp_prob   =", []string{"acme.mx.hcl line ", "smtp_prob", "smtp_probe"}},
+		{"unknown block", "acme.mx.hcl", `alias "info"`, `alais "info"`, []string{"acme.mx.hcl line ", "alais", "alias"}},
+		{"unknown secret", "acme.mx.hcl", "credentials = secret.post", "credentials = secret.pots", []string{"acme.mx.hcl line ", "secret", "pots"}},
 	} {
 		right := b.read(tc.file)
 		b.edit(tc.file, tc.old, tc.new)
@@ -255,12 +261,18 @@ func TestEditedPlan(t *testing.T) {
 			}
 		}
 	}
+	// What a plan without any digest is, is another question.
+	for name, edited := range map[string]string{"empty": "", "another file": b.read("mailboxes.csv")} {
+		b.write("plans/0001.plan", edited)
+		if out := b.refused(1, []string{"plans/0001.plan", "not a plan that this mxodus can read"}, applyFirst...); t.Failed() {
+			t.Fatalf("%s:\n%s", name, out)
+		}
+	}
 	for name, edited := range map[string]string{
 		"a value":       strings.Replace(right, "mail.acme.example.", "evil.acme.example.", 1),
-		"the gate":      strings.Replace(right, `gate = "flip"`, ``, 1),
+		"the gate":      strings.Replace(right, `gate "flip"`, `gate "fly"`, 1),
 		"the end":       right[:len(right)-1],
 		"another line":  right + "\n",
-		"empty":         "",
 		"CR LF":         strings.ReplaceAll(right, "\n", "\r\n"),
 		"a lost octet":  right[:900] + right[901:],
 		"twice":         right + right,
@@ -270,7 +282,14 @@ func TestEditedPlan(t *testing.T) {
 			t.Fatalf("%s: the edit changed nothing", name)
 		}
 		b.write("plans/0001.plan", edited)
-		b.refused(4, []string{"plans/0001.plan", "what to do: "}, applyFirst...)
+		words := []string{"plans/0001.plan: the plan was changed after it was written", "version control"}
+		switch name {
+		case "with a prefix":
+			words = []string{"its first line is not"}
+		case "CR LF":
+			words = []string{`it has format "1\r"`, "plan again"}
+		}
+		b.refused(4, words, applyFirst...)
 	}
 	b.untouched()
 	b.write("plans/0001.plan", right)

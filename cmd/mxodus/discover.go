@@ -80,12 +80,12 @@ func (a *app) observe(ctx context.Context, loaded *config.Loaded) (observation, 
 	data := inv.Encode()
 	old, err := os.ReadFile(a.path(lockFile))
 	if seen.changed = err != nil || !bytes.Equal(old, data); seen.changed {
-		if err := writeFile(a.path(lockFile), data, 0o644); err != nil {
+		if err := state.WriteFile(a.path(lockFile), data, 0o644); err != nil {
 			return observation{}, err
 		}
 	}
 	// Sizes of mailboxes are nobody else's business: 0600.
-	return seen, writeFile(a.path(estimatesFile), est.Encode(), 0o600)
+	return seen, state.WriteFile(a.path(estimatesFile), est.Encode(), 0o600)
 }
 
 // closedMailboxes are those whose copy the journal says is over for good; they

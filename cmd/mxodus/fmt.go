@@ -14,6 +14,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan/config"
 	"github.com/mxodus/mxodus/plan/render"
+	"github.com/mxodus/mxodus/state"
 )
 
 func newFmt(a *app) *cobra.Command {
@@ -76,7 +77,7 @@ func (a *app) format(names []string, check bool) error {
 	changed := fmtJSON{Changed: []string{}}
 	for _, c := range changes {
 		if !check {
-			if err := writeFile(c.path, c.data, c.mode); err != nil {
+			if err := state.WriteFile(c.path, c.data, c.mode); err != nil {
 				return err
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan/config"
 	"github.com/mxodus/mxodus/plan/render"
+	"github.com/mxodus/mxodus/state"
 )
 
 // The files that init writes, as templates.
@@ -99,7 +100,7 @@ func (a *app) init(o initOptions) error {
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := writeFile(path, text, file.mode); err != nil {
+		if err := state.WriteFile(path, text, file.mode); err != nil {
 			return err
 		}
 		out.Written = append(out.Written, file.path)
@@ -173,7 +174,7 @@ func (a *app) ignore() (bool, error) {
 	if !added {
 		return false, nil
 	}
-	return true, writeFile(path, []byte(text), 0o644)
+	return true, state.WriteFile(path, []byte(text), 0o644)
 }
 
 var (

@@ -15,6 +15,7 @@ import (
 	"github.com/mxodus/mxodus/plan/planner"
 	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/plan/timeline"
+	"github.com/mxodus/mxodus/state"
 )
 
 type planOptions struct {
@@ -62,6 +63,12 @@ func (a *app) plan(ctx context.Context, o planOptions) error {
 			return err
 		}
 		inv, est = seen.inv, seen.est
+		// Expressions may read what the target has told just now.
+		if seen.changed {
+			if loaded, err = a.load(); err != nil {
+				return err
+			}
+		}
 	} else if inv == nil {
 		return fmt.Errorf("there is no %s to plan against: mxodus discover writes it", lockFile)
 	}
@@ -71,11 +78,12 @@ func (a *app) plan(ctx context.Context, o planOptions) error {
 		return err
 	}
 	if o.out != "" {
-		if err := writeFile(a.path(o.out), data, 0o644); err != nil {
+		if err := state.WriteFile(a.path(o.out), data, 0o644); err != nil {
 			return err
 		}
 	}
-	view := render.PlanView{Screen: a.screen(), Estimates: est, Forecast: timeline.Forecast(p, est, timeline.Assume{})}
+	view := render.PlanView{Screen: a.screen(), Estimates: est, Forecast: timeline.Forecast(p, est, timeline.Assume{}),
+		Outlook: planner.Outlook(loaded.Migration, inv, est)}
 	if newest != nil {
 		view.Replaces = newest.Number
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/mxodus/mxodus/plan/apply"
 	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/providers/imap/copy"
+	"github.com/mxodus/mxodus/state"
 )
 
 func newReport(a *app) *cobra.Command {
@@ -44,7 +45,7 @@ func (a *app) signOff(ctx context.Context, html string) error {
 		if err := render.ReportHTML(&b, rep); err != nil {
 			return err
 		}
-		if err := writeFile(a.path(html), []byte(b.String()), 0o600); err != nil {
+		if err := state.WriteFile(a.path(html), []byte(b.String()), 0o600); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(a.stdout, "The report is in %s.\n", render.Escape(html))

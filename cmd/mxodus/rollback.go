@@ -11,6 +11,7 @@ import (
 	"github.com/mxodus/mxodus/plan/apply"
 	"github.com/mxodus/mxodus/plan/planfile"
 	"github.com/mxodus/mxodus/plan/render"
+	"github.com/mxodus/mxodus/state"
 )
 
 func newRollback(a *app) *cobra.Command {
@@ -54,7 +55,7 @@ func (a *app) rollback(ctx context.Context, to plan.Phase, out string) error {
 	if out == "" {
 		out = filepath.Join(plansDir, fmt.Sprintf("%04d-back.plan", r.plan.Number))
 	}
-	if err := writeFile(a.path(out), data, 0o644); err != nil {
+	if err := state.WriteFile(a.path(out), data, 0o644); err != nil {
 		return err
 	}
 	if a.json {

@@ -18,6 +18,7 @@ import (
 func commands() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
 		newInit,
+		newDoctor,
 		newValidate,
 		newFmt,
 		newDiscover,
@@ -33,6 +34,8 @@ func commands() []func(*app) *cobra.Command {
 		newCopy,
 		newReport,
 		newDemo,
+		newManifest,
+		newState,
 		newProviders,
 		newVersion,
 	}
@@ -139,7 +142,7 @@ func (a *app) load() (*config.Loaded, error) {
 		return nil, err
 	}
 	defer root.Close()
-	loaded, diags := config.Load(root.FS(), config.Options{Vars: vars, VarFiles: a.varFiles, Environ: a.environ, Version: version})
+	loaded, diags := config.Load(root.FS(), config.Options{Vars: vars, VarFiles: a.varFiles, Environ: a.environ, Version: version, Facts: a.facts()})
 	if diags.HasErrors() {
 		return loaded, &configError{loaded.Files, append(diags, loaded.Warnings...)}
 	}

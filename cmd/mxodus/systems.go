@@ -25,6 +25,7 @@ type systems struct {
 	notifiers        map[string]*smtp.Notifier
 	copier           *copy.Engine
 	probe            *smtp.Probe
+	secrets          *secret.Resolver
 }
 
 type zoneAt struct {
@@ -48,7 +49,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt})
 	s := &systems{
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
-		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{},
+		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{}, secrets: secrets,
 	}
 	dialer := func(h plan.Host) imap.Host {
 		return imap.Host{Dialer: &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}

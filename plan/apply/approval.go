@@ -2,7 +2,6 @@ package apply
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/state"
 )
 
 // Approval is one person's agreement that a gate may open. It is bound to the
@@ -82,10 +82,7 @@ func Approve(dir string, a Approval) (string, error) {
 		b.SetAttributeValue("held", stringList(a.Held))
 		b.SetAttributeValue("warnings", stringList(a.Warnings))
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", err
-	}
-	return path, writeFile(path, hclwrite.Format(f.Bytes()), 0o644)
+	return path, state.WriteFile(path, hclwrite.Format(f.Bytes()), 0o644)
 }
 
 func stringList(list []string) cty.Value {
@@ -161,38 +158,4 @@ func (a Approval) void(p *plan.Plan, g plan.Gate, answers []Answer, now, notBefo
 		}
 	}
 	return ""
-}
-
-// writeFile replaces path as a whole: the new content is on disk before the
-// name points to it.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if _, err := f.Write(data); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Chmod(mode); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -265,7 +265,7 @@ func (c copier) Compare(_ context.Context, m plan.Mailbox) (providers.Comparison
 }
 func (c copier) Export(_ context.Context, m plan.Mailbox, dir string) (string, string, error) {
 	name := m.Source + ".jsonl"
-	if err := writeFile(dir+"/"+name, []byte("{}\n"), 0o600); err != nil {
+	if err := state.WriteFile(dir+"/"+name, []byte("{}\n"), 0o600); err != nil {
 		return "", "", err
 	}
 	sum, err := fileDigest(dir, name)

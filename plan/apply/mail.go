@@ -160,7 +160,7 @@ func (e *Engine) archive(ctx context.Context, steps []plan.Step) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		fmt.Fprintf(&sums, "%s  %s\n", files[name], name)
 	}
-	if err := writeFile(filepath.Join(dir, "SHA256SUMS"), []byte(sums.String()), 0o600); err != nil {
+	if err := state.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(sums.String()), 0o600); err != nil {
 		return err
 	}
 	a := steps[0].Address

@@ -67,10 +67,7 @@ func (e *Engine) refreshRollback(ctx context.Context) error {
 		return err
 	}
 	name := filepath.Join("plans", fmt.Sprintf("%04d-back.plan", e.Plan.Number))
-	if err := os.MkdirAll(filepath.Join(e.Dir, "plans"), 0o755); err != nil {
-		return err
-	}
-	if err := writeFile(filepath.Join(e.Dir, name), data, 0o644); err != nil {
+	if err := state.WriteFile(filepath.Join(e.Dir, name), data, 0o644); err != nil {
 		return err
 	}
 	return e.note(ctx, runEntry(evBackPlan, entryData{File: name, Of: e.Plan.Digest}))

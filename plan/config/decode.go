@@ -113,8 +113,11 @@ func (b *body) value(name string) (cty.Value, bool) {
 		b.l.report(diags, b.origin(name))
 		return cty.NilVal, false
 	}
+	if t := v.Type(); t.IsObjectType() && t.HasAttribute(self) && v.IsKnown() && !v.IsNull() {
+		v = v.GetAttr(self) // a block is meant, not what is known of it
+	}
 	if !v.IsWhollyKnown() {
-		b.errorf(name, "Value that can't be known", "%q depends on something that has no value, such as a comparison of secrets.", name)
+		b.errorf(name, "Value that can't be known", "%q depends on something that has no value here, such as a fact that the target has not told yet (only values of a record can wait for one) or a comparison of secrets.", name)
 		return cty.NilVal, false
 	}
 	return v, !v.IsNull()
@@ -171,6 +174,35 @@ func (b *body) strs(name string) []string {
 			return nil
 		}
 		out = append(out, e.AsString())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// recordStrs is strs for values that may wait for what a target tells: those
+// come out as plan.KnownAfterProvision.
+func (b *body) recordStrs(name string) []string {
+	a := b.syn.Attributes[name]
+	if a == nil {
+		return nil
+	}
+	v, diags := a.Expr.Value(b.ctx)
+	t := v.Type()
+	if diags.HasErrors() || !v.IsKnown() || v.IsNull() || v.IsWhollyKnown() || !t.IsTupleType() && !t.IsListType() {
+		return b.strs(name) // which reports what is wrong
+	}
+	var out []string
+	for _, e := range v.AsValueSlice() {
+		s, err := convert.Convert(e, cty.String)
+		switch {
+		case err != nil || s.IsNull():
+			b.errorf(name, "Wrong type", "%q wants a list of strings, and this holds %s.", name, describe(e.Type()))
+			return nil
+		case !s.IsKnown():
+			out = append(out, plan.KnownAfterProvision)
+		default:
+			out = append(out, s.AsString())
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

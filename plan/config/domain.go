@@ -77,7 +77,7 @@ const maxText = 4000
 // others become canonical presentation forms (plan.CanonicalRdata).
 func (b *body) recordValues(r *plan.Record) bool {
 	before := len(b.l.diags)
-	values := b.strs("values")
+	values := b.recordStrs("values")
 	if len(values) == 0 {
 		if len(b.l.diags) == before {
 			b.errorf("values", "Record without values", "%q is empty. Records are never deleted by an empty list.", "values")
@@ -85,6 +85,10 @@ func (b *body) recordValues(r *plan.Record) bool {
 		return false
 	}
 	for _, v := range values {
+		if v == plan.KnownAfterProvision {
+			r.Values = append(r.Values, v)
+			continue
+		}
 		if r.Type == "TXT" {
 			if !strings.HasPrefix(v, r.Match) {
 				b.errorf("values", "Value that match doesn't own", "%q does not begin with the match %q.", v, r.Match)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -162,10 +163,8 @@ func nameVal(block, name string) cty.Value {
 func (l *loader) hostValue(root, kind string) cty.Value {
 	one := func(key string) map[string]cty.Value {
 		attrs := map[string]cty.Value{self: cty.CapsuleVal(hostType, &hostRef{Role: root, Key: key})}
-		if root == "target" {
-			for name, fact := range l.options.Facts[key] {
-				attrs[name] = cty.StringVal(fact)
-			}
+		if root == "target" && directories[kind] {
+			attrs["domain"] = l.domainFacts(key)
 		}
 		return attrs
 	}
@@ -185,6 +184,46 @@ func (l *loader) hostValue(root, kind string) cty.Value {
 		}
 	}
 	return cty.ObjectVal(attrs)
+}
+
+// domainFacts is target.KIND.domain: each declared domain, and each that the
+// target told of, with its facts. What it has not told yet is unknown.
+func (l *loader) domainFacts(key string) cty.Value {
+	told := l.options.Facts[key]
+	names := keysOf(told)
+	for _, n := range l.blocks {
+		if n.root != "domain" {
+			continue
+		}
+		if name, err := parseDomain(n.label(0)); err == nil {
+			names = append(names, name)
+		}
+	}
+	fact := func(domain, name string) cty.Value {
+		if v := told[domain][name]; v != "" {
+			return cty.StringVal(v)
+		}
+		return cty.UnknownVal(cty.String)
+	}
+	domains := map[string]cty.Value{}
+	for _, d := range names {
+		attrs := map[string]cty.Value{}
+		for _, name := range FactNames {
+			attrs[name] = fact(d, name)
+		}
+		dkim := map[string]cty.Value{}
+		for _, s := range dkimSelectors {
+			dkim[s] = fact(d, "dkim."+s)
+		}
+		for name := range told[d] {
+			if s, ok := strings.CutPrefix(name, "dkim."); ok {
+				dkim[s] = fact(d, name)
+			}
+		}
+		attrs["dkim"] = cty.ObjectVal(dkim)
+		domains[d] = cty.ObjectVal(attrs)
+	}
+	return cty.ObjectVal(domains)
 }
 
 // evaluate turns one node into its value and files what it declares.

@@ -39,10 +39,26 @@ type Options struct {
 	Environ []string
 	// Version is held against required_version; "" skips that.
 	Version string
-	// Facts are what targets have told so far, by the target's key
-	// ("microsoft365", "imap.lab") and the fact's name.
-	Facts map[string]map[string]string
+	// Facts are what targets with a directory have told so far.
+	Facts Facts
 }
+
+// Facts are what targets ask the zones of domains for: by the target's key
+// ("microsoft365"), the domain's name, and the fact's name, one of FactNames or
+// "dkim." and a selector. A fact that is missing or empty is known only after
+// provision: an expression that uses it can stand in a record's values and
+// nowhere else.
+type Facts map[string]map[string]map[string]string
+
+// FactNames are the facts of a domain besides its DKIM keys, as expressions name
+// them: target.microsoft365.domain["acme.example"].mx.
+var FactNames = []string{"autodiscover", "mx", "spf", "verification"}
+
+// dkimSelectors are those that a target with a directory always has.
+var dkimSelectors = []string{"selector1", "selector2"}
+
+// directories are the kinds of target that tell facts.
+var directories = map[string]bool{"microsoft365": true}
 
 // Loaded is what Load found.
 type Loaded struct {

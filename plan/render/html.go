@@ -5,6 +5,7 @@ import (
 	"embed"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,20 +71,26 @@ func PlanHTML(w io.Writer, p *plan.Plan, v PlanView) error {
 	data := struct {
 		Plan               *plan.Plan
 		Number, Cutover    string
-		From, To, Facts    []string
+		From, To           string
+		Facts              []string
 		Phases             []phaseRow
 		Earliest           string
 		Boxes              []boxRow
 		Zones              []zoneRow
+		Entries            []entry
 		Hands              []handRow
 		Gates              []gateRow
 		Findings           []plan.Finding
 		Sentence, Rollback string
 	}{
-		Plan: p, Number: planNumber(p.Number), Cutover: cal.full(p.Cutover), From: o.From, To: o.To, Facts: planFacts(o, v.Estimates),
-		Earliest: cal.brief(v.earliest()), Findings: append(append(o.Blocks, o.Warns...), o.Passes...), Sentence: o.sentence(), Rollback: o.rollback(p),
+		Plan: p, Number: planNumber(p.Number), Cutover: cal.full(p.Cutover), From: hostTitles(o.From), To: hostTitles(o.To), Entries: o.Entries, Facts: planFacts(o, v.Estimates),
+		Earliest: cal.brief(v.earliest()), Findings: slices.Concat(o.Blocks, o.Warns, v.with(plan.Warns), o.Passes, v.with(plan.Passes)), Sentence: o.sentence(), Rollback: o.rollback(p),
 	}
-	for _, r := range forecastRows(p, v, cal, "…") {
+	rows := forecastRows(p, v, cal, "…")
+	if len(p.Steps) == 0 {
+		rows = nil // nothing happens, so there is no when
+	}
+	for _, r := range rows {
 		data.Phases = append(data.Phases, phaseRow{r.phase, r.starts, r.ends, r.what})
 	}
 	for _, b := range o.Boxes {
@@ -123,6 +130,9 @@ func PlanHTML(w io.Writer, p *plan.Plan, v PlanView) error {
 		data.Hands = append(data.Hands, row)
 	}
 	for _, g := range o.GatesUsed {
+		if len(p.Steps) == 0 {
+			break
+		}
 		data.Gates = append(data.Gates, gateRow{g.Name, g.approvals(), g.Phases, g.Require})
 	}
 	return writePage(w, "plan.html.tmpl", data)

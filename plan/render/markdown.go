@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
@@ -13,35 +14,43 @@ import (
 // sections give way, the least important first, and a last line says so.
 func PlanMarkdown(w io.Writer, p *plan.Plan, v PlanView, maxBytes int) error {
 	m := planMarkdown{plan: p, view: v, o: outlineOf(p), cal: planCalendar(p, v)}
-	// In the order in which they may give way from the end; printed in the
-	// order of their place.
-	sections := []string{m.header(), m.checks(), m.dns(), m.timeline(), m.byHand(), m.gates(), m.mailboxes()}
-	place := []int{0, 3, 2, 1, 4, 5, 6}
+	if m.view.Rows == 0 {
+		m.view.Rows = 40
+	}
+	// In the order of their weight: the last gives way first. They are printed
+	// in the order of their place.
+	type section struct {
+		place int
+		text  string
+	}
+	sections := []section{{0, m.header()}, {4, m.checks()}}
+	if len(p.Steps) > 0 {
+		sections = append(sections, []section{{3, m.dns()}, {1, m.timeline()}, {2, m.directory()}, {5, m.byHand()}, {6, m.gates()}, {7, m.mailboxes()}}...)
+	}
+	sections = slices.DeleteFunc(sections, func(s section) bool { return s.text == "" })
 	const left = "\n_%d of %d sections don't fit here: `mxodus show` prints them all._\n"
-	shown := len(sections)
+	all := len(sections)
 	size := func() int {
 		n := 0
-		for _, s := range sections[:shown] {
-			n += len(s)
+		for _, s := range sections {
+			n += len(s.text)
 		}
-		if shown < len(sections) {
-			n += len(fmt.Sprintf(left, len(sections)-shown, len(sections)))
+		if len(sections) < all {
+			n += len(fmt.Sprintf(left, all-len(sections), all))
 		}
 		return n
 	}
-	for maxBytes > 0 && shown > 1 && size() > maxBytes {
-		shown--
+	for maxBytes > 0 && len(sections) > 1 && size() > maxBytes {
+		sections = sections[:len(sections)-1]
 	}
+	shown := len(sections)
+	slices.SortFunc(sections, func(a, b section) int { return a.place - b.place })
 	var b strings.Builder
-	for at := range sections {
-		for i, where := range place {
-			if where == at && i < shown {
-				b.WriteString(sections[i])
-			}
-		}
+	for _, s := range sections {
+		b.WriteString(s.text)
 	}
-	if shown < len(sections) {
-		fmt.Fprintf(&b, left, len(sections)-shown, len(sections))
+	if shown < all {
+		fmt.Fprintf(&b, left, all-shown, all)
 	}
 	text := b.String()
 	if maxBytes > 0 && len(text) > maxBytes {
@@ -102,7 +111,7 @@ func (m planMarkdown) header() string {
 	facts := planFacts(m.o, m.view.Estimates)
 	facts = append(facts, "cutover "+m.cal.full(m.plan.Cutover))
 	if len(m.o.From) > 0 {
-		facts = append([]string{code(strings.Join(m.o.From, ", ")) + " → " + code(strings.Join(m.o.To, ", "))}, facts...)
+		facts = append([]string{prose(hostTitles(m.o.From)) + " → " + prose(hostTitles(m.o.To))}, facts...)
 	}
 	fmt.Fprintf(&b, "%s  \n%s\n\n", strings.Join(facts, " · "), code(m.plan.Digest))
 	if len(m.plan.Steps) == 0 {
@@ -168,7 +177,7 @@ func (m planMarkdown) dns() string {
 func fenced(s string) string { return strings.ReplaceAll(Escape(s), "```", `\x60\x60\x60`) }
 
 func (m planMarkdown) checks() string {
-	if len(m.plan.Findings) == 0 {
+	if len(m.plan.Findings)+len(m.view.Outlook) == 0 {
 		return ""
 	}
 	var b strings.Builder
@@ -176,7 +185,7 @@ func (m planMarkdown) checks() string {
 	for _, group := range []struct {
 		sign string
 		list []plan.Finding
-	}{{"❌", m.o.Blocks}, {"⚠️", m.o.Warns}, {"✅", m.o.Passes}} {
+	}{{"❌", m.o.Blocks}, {"⚠️", append(m.o.Warns, m.view.with(plan.Warns)...)}} {
 		for _, f := range group.list {
 			weight := string(f.Severity)
 			if f.Severity == plan.Blocks && f.Gate != "" {
@@ -187,13 +196,47 @@ func (m planMarkdown) checks() string {
 				fmt.Fprintf(&b, ": %s", code(f.Subject))
 			}
 			b.WriteByte('\n')
-			for _, d := range f.Detail {
+			n := len(f.Detail)
+			if m.view.Rows > 0 {
+				n = min(n, m.view.Rows)
+			}
+			for _, d := range f.Detail[:n] {
 				fmt.Fprintf(&b, "  - %s\n", prose(d))
+			}
+			if more := len(f.Detail) - n; more > 0 {
+				fmt.Fprintf(&b, "  - … and %s more\n", Count(int64(more)))
 			}
 			if remedy := strings.TrimSpace(prose(f.Remedy) + " " + code(f.Pos.String())); remedy != "" {
 				fmt.Fprintf(&b, "  - _%s_\n", remedy)
 			}
 		}
+	}
+	if passes := append(m.o.Passes, m.view.with(plan.Passes)...); len(passes) > 0 {
+		fmt.Fprintf(&b, "\n<details><summary>✅ %s</summary>\n\n", plural(len(passes), "check passes", "checks pass"))
+		for _, f := range passes {
+			fmt.Fprintf(&b, "- %s: %s\n", code(f.Check), prose(f.Summary))
+		}
+		b.WriteString("\n</details>\n")
+	}
+	return b.String()
+}
+
+func (m planMarkdown) directory() string {
+	if len(m.o.Entries) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n### Directory\n\n| | | | |\n|---|---|---|---|\n")
+	for _, e := range m.o.Entries {
+		sign := "+"
+		if e.Action == plan.Change {
+			sign = "~"
+		}
+		var facts []string
+		for _, f := range e.Facts {
+			facts = append(facts, prose(f.text("→")))
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", sign, e.Kind, code(e.Name), strings.Join(facts, "<br>"))
 	}
 	return b.String()
 }
@@ -205,10 +248,15 @@ func (m planMarkdown) byHand() string {
 	var b strings.Builder
 	b.WriteString("\n### By hand\n\n")
 	for _, h := range m.o.Hands {
-		fmt.Fprintf(&b, "- %s, at %s\n", prose(handTitle(h)), phaseTitle(h.Phase))
+		fmt.Fprintf(&b, "- %s, at %s", prose(handTitle(h)), phaseTitle(h.Phase))
+		alike, same := h.alike()
+		if same {
+			fmt.Fprintf(&b, ": %s", prose(strings.Join(alike, "; ")))
+		}
+		b.WriteByte('\n')
 		for i, s := range h.Subjects {
 			fmt.Fprintf(&b, "  - %s", code(s))
-			if len(h.Detail[i]) > 0 {
+			if !same && len(h.Detail[i]) > 0 {
 				fmt.Fprintf(&b, ": %s", prose(strings.Join(h.Detail[i], "; ")))
 			}
 			b.WriteByte('\n')

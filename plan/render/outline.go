@@ -14,7 +14,8 @@ type outline struct {
 	From, To  []string // keys of the hosts
 	Boxes     []box
 	Zones     []zone
-	Hands     []hand // by-hand steps
+	Entries   []entry // of targets' directories
+	Hands     []hand  // by-hand steps
 	Notices   []plan.Step
 	Blocks    []plan.Finding
 	Warns     []plan.Finding
@@ -79,6 +80,9 @@ func outlineOf(p *plan.Plan) outline {
 			o.addBox(s, rest)
 		case s.Action == plan.Send:
 			o.Notices = append(o.Notices, s)
+		}
+		if e, ok := entryOf(s, kind, rest); ok {
+			o.Entries = append(o.Entries, e)
 		}
 		if s.Action == plan.ByHand {
 			o.addHand(s, kind, rest)

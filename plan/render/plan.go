@@ -18,6 +18,7 @@ type PlanView struct {
 	Screen
 	Forecast  []timeline.Row       // nil: the phases' own times are shown
 	Estimates *inventory.Estimates // nil: no sizes
+	Outlook   []plan.Finding       // what the estimates let expect; shown with the plan's own checks
 	Replaces  int                  // number of the plan that this one supersedes, 0 = none
 	Rows      int                  // how many mailboxes, subjects or records a list names; 0 = 40, < 0 = all
 }
@@ -41,8 +42,18 @@ func Plan(w io.Writer, p *plan.Plan, v PlanView) error {
 	}
 	t := planText{page: pg, plan: p, view: v, o: outlineOf(p), cal: planCalendar(p, v)}
 	t.header()
+	if len(p.Steps) == 0 {
+		// Nothing happens, so there is no when, no gate and no way back; what
+		// stands against something is still worth reading.
+		t.o.Passes = nil
+		t.view.Outlook = nil
+		t.checks()
+		t.footer()
+		return pg.flush(w)
+	}
 	t.timeline()
 	t.mailboxes()
+	t.directory()
 	t.dns()
 	t.byHand()
 	t.notices()
@@ -75,7 +86,7 @@ type planText struct {
 func (t *planText) header() {
 	left := t.esc(t.plan.Name)
 	if len(t.o.From) > 0 {
-		left += "   " + t.esc(strings.Join(t.o.From, ", ")) + " " + t.arrow + " " + t.esc(strings.Join(t.o.To, ", "))
+		left += "   " + t.esc(hostTitles(t.o.From)) + " " + t.arrow + " " + t.esc(hostTitles(t.o.To))
 	}
 	right := "plan " + planNumber(t.plan.Number)
 	if t.plan.Rollback != "" {
@@ -232,49 +243,6 @@ func (t *planText) limit(n int) int {
 	return min(n, t.view.Rows)
 }
 
-func (t *planText) mailboxes() {
-	if len(t.o.Boxes) == 0 {
-		return
-	}
-	t.heading("Mailboxes", "")
-	shown := t.o.Boxes[:t.limit(len(t.o.Boxes))]
-	figures := make([]string, len(shown))
-	right := 0
-	for i, b := range shown {
-		if e, ok := sizeOf(t.view.Estimates, b.Source); ok {
-			figures[i] = plural(int(e.messages), "message", "messages")
-			size := t.dash
-			if e.octets >= 0 {
-				size = Size(e.octets)
-			}
-			figures[i] += strings.Repeat(" ", max(2, 10-columns(size))) + size
-			right = max(right, columns(figures[i]))
-		}
-	}
-	for i, b := range shown {
-		name := t.esc(b.Source)
-		if b.Target != b.Source {
-			name += " " + t.arrow + " " + t.esc(b.Target)
-		}
-		gap := t.Width - 4 - right - columns(name)
-		switch {
-		case right == 0:
-			t.para("", "    ", name)
-		case gap >= 2:
-			t.line("    ", name, strings.Repeat(" ", gap+right-columns(figures[i])), t.paint(dim, figures[i]))
-		default:
-			t.para("", "    ", name)
-			if figures[i] != "" {
-				t.line(strings.Repeat(" ", t.Width-columns(figures[i])), t.paint(dim, figures[i]))
-			}
-		}
-		for _, d := range b.Renamed {
-			t.para(dim, "        ", t.esc(d))
-		}
-	}
-	t.rest("    ", len(t.o.Boxes)-len(shown), "mailboxes")
-}
-
 func (t *planText) dns() {
 	for _, z := range t.o.Zones {
 		t.heading("DNS", t.esc(z.Domain))
@@ -372,24 +340,6 @@ func stripColor(s string) string {
 	}
 }
 
-func (t *planText) byHand() {
-	if len(t.o.Hands) == 0 {
-		return
-	}
-	t.heading("By hand", "")
-	for _, h := range t.o.Hands {
-		t.line("    ", t.esc(handTitle(h)), t.paint(dim, ", at "+phaseTitle(h.Phase)))
-		n := t.limit(len(h.Subjects))
-		for i, s := range h.Subjects[:n] {
-			t.para("", "      ", t.esc(s))
-			for _, d := range h.Detail[i] {
-				t.para(dim, "        ", t.esc(d))
-			}
-		}
-		t.rest("      ", len(h.Subjects)-n, "of the same kind")
-	}
-}
-
 func (t *planText) notices() {
 	if len(t.o.Notices) == 0 {
 		return
@@ -422,23 +372,49 @@ func (t *planText) gates() {
 }
 
 func (t *planText) checks() {
-	if len(t.o.Blocks)+len(t.o.Warns)+len(t.o.Passes) == 0 {
+	o := t.o
+	if len(o.Blocks)+len(o.Warns)+len(o.Passes)+len(t.view.Outlook) == 0 {
 		return
 	}
 	t.heading("Checks", "")
-	for _, f := range t.o.Blocks {
-		gate := f.Gate
-		if p := plan.Phase(gate); p.Valid() {
-			gate = phaseTitle(p)
-		}
-		t.finding(red, t.no, strings.TrimSpace("blocks "+t.esc(gate)), f)
+	for _, f := range o.Blocks {
+		t.finding(red, t.no, strings.TrimSpace("blocks "+t.esc(gateTitle(f.Gate))), f)
 	}
-	for _, f := range t.o.Warns {
+	for _, f := range slices.Concat(o.Warns, t.view.with(plan.Warns)) {
 		t.finding(yellow, "!", "warns", f)
 	}
-	for _, f := range t.o.Passes {
-		t.finding(green, t.yes, "passes", f)
+	passes := slices.Concat(o.Passes, t.view.with(plan.Passes))
+	if t.view.Rows < 0 {
+		for _, f := range passes {
+			t.finding(green, t.yes, "passes", f)
+		}
+	} else if len(passes) > 0 {
+		t.finding(green, t.yes, fmt.Sprintf("%d pass", len(passes)), plan.Finding{Summary: checkNames(passes)})
 	}
+}
+
+// with are the findings of the day of that weight.
+func (v PlanView) with(s plan.Severity) []plan.Finding {
+	return slices.DeleteFunc(slices.Clone(v.Outlook), func(f plan.Finding) bool { return f.Severity != s })
+}
+
+// checkNames lists the checks of findings, each once.
+func checkNames(list []plan.Finding) string {
+	var names []string
+	for _, f := range list {
+		if !slices.Contains(names, f.Check) {
+			names = append(names, f.Check)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+func gateTitle(gate string) string {
+	if p := plan.Phase(gate); p.Valid() {
+		return phaseTitle(p)
+	}
+	return gate
 }
 
 func (t *planText) finding(style, sign, weight string, f plan.Finding) {

@@ -3,6 +3,7 @@ package render
 import (
 	"encoding/json"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
@@ -84,7 +85,7 @@ type timelineJSON struct {
 }
 
 // PlanJSON writes the plan as one JSON object: the steps as in the file, all
-// findings as checks, those that warn once more as warnings, and the forecast.
+// findings and the day's outlook as checks, those that warn once more as warnings, and the forecast.
 // Strings are the raw ones; JSON's own escaping is what makes them safe.
 func PlanJSON(w io.Writer, p *plan.Plan, v PlanView) error {
 	out := planJSON{
@@ -111,7 +112,7 @@ func PlanJSON(w io.Writer, p *plan.Plan, v PlanView) error {
 		})
 		out.Summary[string(s.Action)]++
 	}
-	for _, f := range p.Findings {
+	for _, f := range slices.Concat(p.Findings, v.Outlook) {
 		j := findingJSON{f.Check, f.Severity, f.Gate, f.Subject, f.Summary, list(f.Detail), f.Remedy, f.Pos.String()}
 		out.Checks = append(out.Checks, j)
 		if f.Severity == plan.Warns {

@@ -13,8 +13,9 @@ import (
 // fields take the estimates' figure or the default.
 type Assume struct {
 	Rate      float64       // octets a second over all mailboxes; default the measured rate, else 2.5 MB/s
+	Octets    int64         // to copy; 0: the estimates' figure
 	Now       time.Time     // nothing that is not done begins before; zero: the plan's own times only
-	Converge  time.Duration // from a change of a record until every authoritative server has it; default 5 min
+	Converge  time.Duration // from a change of a record until every authoritative server has it; default 5 min, see Defaults
 	ByHand    time.Duration // for a person to do all of one phase's by-hand steps; default 1 h
 	Pass      time.Duration // a pass that finds little; default 5 min
 	Margin    time.Duration // added to old TTLs
@@ -31,6 +32,49 @@ type Row struct {
 }
 
 const defaultRate = 2.5e6 // octets a second: what one client gets from a shared mail host
+
+// Defaults fills in what a does not say, from the estimates (nil: none) and
+// from what is usual. What usually takes minutes is thought to take at most a
+// hundredth of the whole schedule, and what a person does a tenth: where a
+// migration of seconds is planned, its world is as quick.
+func (a Assume) Defaults(p *plan.Plan, est *inventory.Estimates) Assume {
+	if a.Rate <= 0 && est != nil {
+		a.Rate = est.Rate
+	}
+	if a.Rate <= 0 {
+		a.Rate = defaultRate
+	}
+	quick, hand := 5*time.Minute, time.Hour
+	if s := span(p); s > 0 {
+		quick, hand = min(quick, max(s/100, time.Millisecond)), min(hand, max(s/10, time.Millisecond))
+	}
+	for _, d := range []struct {
+		of   *time.Duration
+		want time.Duration
+	}{{&a.Converge, quick}, {&a.ByHand, hand}, {&a.Pass, quick}} {
+		if *d.of <= 0 {
+			*d.of = d.want
+		}
+	}
+	return a
+}
+
+// span is how long the schedule says that the migration takes: from its first
+// time to the cutover, and the hold. What depends on the world is not in it.
+func span(p *plan.Plan) time.Duration {
+	first := p.Cutover
+	times := Times{Cutover: p.Cutover}
+	for _, w := range p.Schedule {
+		if at, ok := times.Resolve(w.Start); ok && at.Before(first) {
+			first = at
+		}
+	}
+	total := p.Cutover.Sub(first)
+	if hold := p.Window(plan.Hold); hold.Until.Moment.Anchor == hold.Start.Anchor {
+		total += max(0, hold.Until.Moment.Offset-hold.Start.Offset)
+	}
+	return total
+}
 
 // Forecast says when each phase of p will begin and end. est may be nil.
 func Forecast(p *plan.Plan, est *inventory.Estimates, a Assume) []Row {
@@ -62,7 +106,7 @@ func newForecaster(p *plan.Plan, est *inventory.Estimates, a Assume) *forecaster
 	if err != nil {
 		loc = time.UTC
 	}
-	f := &forecaster{plan: p, assume: a, times: Times{Cutover: p.Cutover, Loc: loc, Start: map[plan.Phase]time.Time{}, End: map[plan.Phase]time.Time{}}}
+	f := &forecaster{plan: p, assume: a.Defaults(p, est), times: Times{Cutover: p.Cutover, Loc: loc, Start: map[plan.Phase]time.Time{}, End: map[plan.Phase]time.Time{}}}
 	if est != nil {
 		for _, s := range p.Steps {
 			if address, ok := strings.CutPrefix(s.Address, "copy/"); ok {
@@ -71,20 +115,9 @@ func newForecaster(p *plan.Plan, est *inventory.Estimates, a Assume) *forecaster
 				f.known = f.known || m.Octets > 0
 			}
 		}
-		if f.assume.Rate <= 0 {
-			f.assume.Rate = est.Rate
-		}
 	}
-	if f.assume.Rate <= 0 {
-		f.assume.Rate = defaultRate
-	}
-	for _, d := range []struct {
-		of   *time.Duration
-		want time.Duration
-	}{{&f.assume.Converge, 5 * time.Minute}, {&f.assume.ByHand, time.Hour}, {&f.assume.Pass, 5 * time.Minute}} {
-		if *d.of <= 0 {
-			*d.of = d.want
-		}
+	if a.Octets > 0 {
+		f.octets, f.known = a.Octets, true
 	}
 	for ph, at := range a.Ended {
 		f.times.End[ph] = at

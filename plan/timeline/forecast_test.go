@@ -123,3 +123,35 @@ func TestForecastGoesOnFromWhatHappened(t *testing.T) {
 		t.Errorf("the hold ends %s", got)
 	}
 }
+
+// A migration of seconds is not thought to wait for minutes.
+func TestDefaultsScaleWithTheSchedule(t *testing.T) {
+	p := weekAhead(t)
+	if a := (Assume{}).Defaults(p, nil); a.Converge != 5*time.Minute || a.Pass != 5*time.Minute || a.ByHand != time.Hour || a.Rate != 2.5e6 {
+		t.Errorf("a careful week: %+v", a)
+	}
+	for i, w := range []struct{ start, until string }{
+		{"cutover-20s", ""}, {"cutover-15s", ""}, {"lower_ttl.start", ""}, {"cutover-5s", ""}, {"cutover", "cutover+10s"},
+		{"flip.end", "converged(2)"}, {"flip.end", ""}, {"validate.end", "validate.end+20s"}, {"hold.end", ""},
+	} {
+		u, err := plan.ParseUntil(w.until)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Schedule[i].Start, p.Schedule[i].Until, p.Schedule[i].Repeat = moment(t, w.start), u, time.Second
+	}
+	p.Steps[1].Settle = 4 * time.Second
+	p.Steps[3].From = []string{"2 MX 10 old."}
+	if a := (Assume{Pass: time.Second}).Defaults(p, nil); a.Converge != 400*time.Millisecond || a.ByHand != 4*time.Second || a.Pass != time.Second {
+		t.Errorf("40 seconds: %+v", a)
+	}
+	rows := Forecast(p, nil, Assume{})
+	for _, r := range rows {
+		if r.Phase == plan.Flip && r.Earliest.After(p.Cutover) {
+			t.Errorf("the earliest flip is %s after the cutover", r.Earliest.Sub(p.Cutover))
+		}
+	}
+	if total := rows[len(rows)-1].End.Sub(rows[0].Start); total > time.Minute {
+		t.Errorf("the forecast takes %s", total)
+	}
+}

@@ -144,7 +144,7 @@ func (d *Dialer) open(ctx context.Context, l *link, username, password string) (
 		}
 		// The client that opens the session waits for a greeting; what the server
 		// said before TLS began is not to be trusted (RFC 3501 §6.2.1).
-		greeting = "* OK TLS is up\r\n"
+		greeting = "* OK [CAPABILITY IMAP4rev1] TLS is up\r\n"
 		fallthrough
 	default:
 		t, err := d.handshake(ctx, l)

@@ -32,7 +32,15 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting, username, password
 			Err:    errors.New("the server has logged somebody in without asking who"),
 			Remedy: "connect to a port that asks for a name and password"}
 	}
-	client.Caps() // asks where the greeting named none
+	o.mu.Lock()
+	named := o.caps != ""
+	o.mu.Unlock()
+	if !named {
+		if _, err := client.Capability().Wait(); err != nil {
+			defer client.Close()
+			return nil, d.openingError(l, o, subject, err)
+		}
+	}
 	o.mu.Lock()
 	caps := parseCapabilities(o.caps)
 	o.mu.Unlock()

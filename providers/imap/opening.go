@@ -128,6 +128,9 @@ func (o *opening) seen(line string) (cleaned string, ok bool) {
 	}
 	if o.greet.Kind == "" {
 		o.greet, o.due = st, o.due-1
+		if kind == "OK" && st.Code != "CAPABILITY" {
+			cleaned = "* OK [CAPABILITY IMAP4rev1] ." // as above: login asks
+		}
 		return cleaned, true
 	}
 	return cleaned, kind == "OK" || kind == "BYE"
