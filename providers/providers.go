@@ -216,6 +216,7 @@ type ZoneFeatures struct {
 	ByHand     bool // changes are made by a person
 	Atomic     bool // several RRsets change together or not at all
 	MinimumTTL uint32
+	MaximumTTL uint32 // 0 = none of its own
 }
 
 // Zone is a DNS zone at whoever serves it.

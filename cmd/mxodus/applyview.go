@@ -71,14 +71,36 @@ func (v *applyView) event(ev apply.Event) {
 	}
 	v.erase()
 	for i, line := range text {
+		lead, rest := "            ", "            "
 		if i == 0 {
-			line = v.dim(ev.At.In(v.loc).Format("15:04:05")) + "  " + line
-		} else {
-			line = "            " + line
+			lead = v.dim(ev.At.In(v.loc).Format("15:04:05")) + "  "
 		}
-		v.print(line)
+		for _, l := range v.fold(line, len(rest)) {
+			v.print(lead + l)
+			lead = rest
+		}
 	}
 	v.draw()
+}
+
+// fold breaks a line at blanks, so that it fits the terminal behind a lead of
+// that many columns. Off a terminal lines stay whole, for grep.
+func (v *applyView) fold(line string, lead int) []string {
+	room := v.screen.Width - lead
+	if !v.live || room < 20 {
+		return []string{line}
+	}
+	var lines []string
+	for len([]rune(line)) > room {
+		r := []rune(line)
+		cut := strings.LastIndexByte(string(r[:room]), ' ')
+		if cut <= 0 {
+			break
+		}
+		lines = append(lines, line[:cut])
+		line = strings.TrimLeft(line[cut:], " ")
+	}
+	return append(lines, line)
 }
 
 func (v *applyView) encode(x any) {
@@ -255,33 +277,58 @@ func (v *applyView) draw() {
 		v.print(v.bar(v.at[a], now))
 		v.drawn++
 	}
-	if n := len(addresses) - mostBars; n > 0 {
-		v.print(v.dim(fmt.Sprintf("  and %d more", n)))
+	if len(addresses) > 1 {
+		v.print(v.bar(v.sum(addresses), now))
 		v.drawn++
 	}
+}
+
+// sum is the progress of all mailboxes that are being copied.
+func (v *applyView) sum(addresses []string) progressAt {
+	all := progressAt{began: v.clock.Now()}
+	all.Mailbox = fmt.Sprintf("all %d mailboxes being copied", len(addresses))
+	for _, a := range addresses {
+		p := v.at[a]
+		if p.began.Before(all.began) {
+			all.began = p.began
+		}
+		all.Messages += p.Messages
+		all.Total += p.Total
+		all.Octets += p.Octets
+		all.OctetsOf += p.OctetsOf
+	}
+	return all
 }
 
 // bar is one mailbox's progress on one line: messages, octets, rate, time left.
 func (v *applyView) bar(at progressAt, now time.Time) string {
 	p := at.Progress
-	name := clip(render.Escape(p.Mailbox), 32)
+	name := clip(render.Escape(p.Mailbox), 28)
 	done := fmt.Sprintf("%s of %s", render.Count(int64(p.Messages)), render.Count(int64(max(p.Total, p.Messages))))
-	line := fmt.Sprintf("  %-32s %5s  %-18s %10s", name, share(p.Messages, p.Total), done, render.Size(p.Octets))
-	if d := now.Sub(at.began); d > 0 && p.Octets > 0 {
-		rate := float64(p.Octets) / d.Seconds()
-		line += "  " + render.Rate(rate)
-		if p.OctetsOf > p.Octets {
-			line += "  " + render.Span(time.Duration(float64(p.OctetsOf-p.Octets)/rate*float64(time.Second))) + " left"
-		}
-	}
+	line := fmt.Sprintf("  %-28s %5s  %-15s", name, share(p.Messages, p.Total), done)
 	if p.Note != "" {
 		line += "  " + render.Escape(p.Note)
+	} else {
+		line += fmt.Sprintf(" %9s", render.Size(p.Octets)) + rateAndRest(p, now.Sub(at.began))
 	}
 	width := v.screen.Width
 	if width == 0 {
 		width = 80
 	}
 	return clip(line, width-1)
+}
+
+// rateAndRest is the rate so far and the time that is left at it.
+func rateAndRest(p providers.Progress, took time.Duration) string {
+	if took < time.Second || p.Octets == 0 {
+		return ""
+	}
+	rate := float64(p.Octets) / took.Seconds()
+	text := "  " + render.Rate(rate)
+	if p.OctetsOf > p.Octets {
+		text += "  " + render.Span(time.Duration(float64(p.OctetsOf-p.Octets)/rate*float64(time.Second))) + " left"
+	}
+	return text
 }
 
 // clip cuts s to n characters.

@@ -28,7 +28,7 @@ type badInput struct {
 func newBadInput(t *testing.T) *badInput {
 	t.Helper()
 	t.Parallel()
-	w := startWorld(t, false, false, 2)
+	w := startWorld(t, servers{people: 2})
 	w.target.open(w.people[1])
 	w.plant(imaptest.Generate(3, 20))
 	f := w.migration(slow)

@@ -15,11 +15,11 @@ import (
 func TestWholeMigration(t *testing.T) {
 	t.Run("Dovecot and BIND", func(t *testing.T) {
 		t.Parallel()
-		wholeMigration(t, startWorld(t, true, true, 6), 3000)
+		wholeMigration(t, startWorld(t, servers{dovecot: true, bind: true, people: 6}), 3000)
 	})
 	t.Run("embedded servers", func(t *testing.T) {
 		t.Parallel()
-		wholeMigration(t, startWorld(t, false, false, 6), 900)
+		wholeMigration(t, startWorld(t, servers{people: 6}), 900)
 	})
 }
 

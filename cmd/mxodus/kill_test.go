@@ -94,7 +94,7 @@ const killsInPhase = 5
 
 func killedMigration(t *testing.T, seed uint64, h *histogram) {
 	random := rand.New(rand.NewPCG(seed, 9))
-	w := startWorld(t, false, false, 3)
+	w := startWorld(t, servers{people: 3, latency: 3 * time.Millisecond})
 	w.plant(imaptest.Generate(seed, 240))
 	f := w.migration(pace{lead: 8 * time.Second, provision: 6 * time.Second, notice: 3 * time.Second, repeat: 2 * time.Second, delta: time.Second, hold: 4 * time.Second})
 	p := f.approved()
@@ -254,7 +254,7 @@ func TestKilledCopyOfDovecot(t *testing.T) {
 	t.Parallel()
 	seed := uint64(number(t, "MXODUS_SEED", int(time.Now().UnixNano()&0xffffff)))
 	random := rand.New(rand.NewPCG(seed, 10))
-	w := startWorld(t, true, false, 3)
+	w := startWorld(t, servers{dovecot: true, people: 3})
 	w.plant(imaptest.Generate(seed, 900))
 	f := w.migration(pace{lead: 20 * time.Second, provision: 20 * time.Second, notice: 5 * time.Second, repeat: 2 * time.Second, delta: time.Second, hold: 4 * time.Second})
 	p := f.approved()

@@ -25,6 +25,7 @@ func commands() []func(*app) *cobra.Command {
 		newPlan,
 		newShow,
 		newVerify,
+		newSimulate,
 		newApply,
 		newApprove,
 		newStatus,

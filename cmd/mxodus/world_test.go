@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/tls"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"bytes"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -90,9 +89,9 @@ func dovecotHost(t *testing.T, o imaptest.DovecotOptions, pass func(string) stri
 }
 
 // embeddedHost is the same without a process of its own.
-func embeddedHost(t *testing.T, use map[string]string, pass func(string) string) *mailHost {
+func embeddedHost(t *testing.T, use map[string]string, pass func(string) string, latency time.Duration) *mailHost {
 	t.Helper()
-	m, err := imaptest.NewMemory(imaptest.MemoryOptions{TLS: true})
+	m, err := imaptest.NewMemory(imaptest.MemoryOptions{TLS: true, Wrap: func(l net.Listener) net.Listener { return slowListener{l, latency} }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +121,28 @@ func embeddedHost(t *testing.T, use map[string]string, pass func(string) string)
 			}
 		},
 	}
+}
+
+// slowListener makes a server slow to answer: what a client has sent has long been carried
+// out when it learns of it.
+type slowListener struct {
+	net.Listener
+	latency time.Duration
+}
+
+func (l slowListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return slowConn{c, l.latency}, err
+}
+
+type slowConn struct {
+	net.Conn
+	latency time.Duration
+}
+
+func (c slowConn) Write(b []byte) (int, error) {
+	time.Sleep(c.latency)
+	return c.Conn.Write(b)
 }
 
 // nameServers are a primary that takes updates and a secondary that follows it.
@@ -278,6 +299,7 @@ type world struct {
 	dns            *nameServers
 	oldMX, newMX   *smtptest.Server
 	smtpCA         string
+	latency        time.Duration
 	planted        int
 	before         map[string][]string // the zone
 
@@ -337,21 +359,27 @@ _sip._tcp     SRV   10 5 5060 shop
 lists         MX    10 lists.other.example.
 `
 
-// startWorld starts the servers: real ones, or the embedded ones.
-func startWorld(t *testing.T, realMail, realDNS bool, people int) *world {
+// servers choose those of a world: real ones, or the embedded ones.
+type servers struct {
+	dovecot, bind bool
+	people        int
+	latency       time.Duration // of the embedded mail servers; a hundred times it of the old MX
+}
+
+func startWorld(t *testing.T, s servers) *world {
 	t.Helper()
-	w := &world{t: t, direct: map[string][]imaptest.Mail{}, played: map[string]bool{}}
-	for i := range people {
+	w := &world{t: t, latency: s.latency, direct: map[string][]imaptest.Mail{}, played: map[string]bool{}}
+	for i := range s.people {
 		w.people = append(w.people, []string{"anna", "jens", "ines", "olaf", "rita", "kasse"}[i%6]+strings.Repeat("x", i/6)+"@acme.example")
 	}
-	if realMail {
+	if s.dovecot {
 		w.source = dovecotHost(t, imaptest.DovecotOptions{Store: "maildir", SpecialUse: germanFolders}, sourcePassword)
 		w.target = dovecotHost(t, imaptest.DovecotOptions{Store: "mdbox", SpecialUse: englishFolders}, targetPassword)
 	} else {
-		w.source = embeddedHost(t, germanFolders, sourcePassword)
-		w.target = embeddedHost(t, englishFolders, targetPassword)
+		w.source = embeddedHost(t, germanFolders, sourcePassword, s.latency)
+		w.target = embeddedHost(t, englishFolders, targetPassword, s.latency)
 	}
-	if realDNS {
+	if s.bind {
 		w.dns = bindServers(t, oldZone)
 	} else {
 		w.dns = embeddedServers(t, oldZone, systemClock{})
@@ -388,6 +416,7 @@ func startWorld(t *testing.T, realMail, realDNS bool, people int) *world {
 
 // arrive is mail by the old MX: it goes to the old host.
 func (w *world) arrive(m smtptest.Message) error {
+	time.Sleep(100 * w.latency)
 	for _, to := range m.To {
 		if err := w.source.deliver(to, m.Data, time.Now().Truncate(time.Second)); err != nil {
 			return err

@@ -233,8 +233,8 @@ func (m planMarkdown) directory() string {
 			sign = "~"
 		}
 		var facts []string
-		for _, f := range e.Facts {
-			facts = append(facts, prose(f.text("→")))
+		for _, l := range e.Lines() {
+			facts = append(facts, prose(l))
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", sign, e.Kind, code(e.Name), strings.Join(facts, "<br>"))
 	}

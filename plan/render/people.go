@@ -110,6 +110,8 @@ type entry struct {
 // fact is one line of an entry: what it is now and what it becomes.
 type fact struct{ Name, Old, New string }
 
+var entryOrder = []string{"domain", "user", "shared mailbox", "list", "alias", "forwarder"}
+
 var entryKinds = map[string]string{"account": "user", "shared": "shared mailbox", "alias": "alias", "list": "list", "forwarder": "forwarder", "domain": "domain"}
 
 // single are facts that have one value: a new one takes the place of the old.
@@ -122,6 +124,9 @@ func entryOf(s plan.Step, kind, rest string) (entry, bool) {
 		return entry{}, false
 	}
 	e := entry{Kind: word, Name: rest, Action: s.Action}
+	if kind == "domain" {
+		e.Name, _, _ = strings.Cut(rest, "/")
+	}
 	old := map[string][]string{}
 	for _, line := range s.From {
 		if name, v, ok := strings.Cut(line, ": "); ok {
@@ -177,8 +182,27 @@ func (f fact) text(arrow string) string {
 	return s
 }
 
-// HTML is the fact as pages print it.
-func (f fact) HTML() string { return f.text("→") }
+// lines are the entry's facts; values that are added under one name stand
+// together: "member: a, b".
+func (e entry) lines(arrow string) []string {
+	var out []string
+	last := ""
+	for _, f := range e.Facts {
+		if adds := f.Old == "" && f.New != "" && f.Name != ""; adds && f.Name == last {
+			out[len(out)-1] += ", " + f.New
+			continue
+		}
+		last = ""
+		if f.Old == "" {
+			last = f.Name
+		}
+		out = append(out, f.text(arrow))
+	}
+	return out
+}
+
+// Lines are the entry's facts as pages print them.
+func (e entry) Lines() []string { return e.lines("→") }
 
 // directory lists what comes and changes in the target's directory. What all
 // entries of a kind have in common is said once.
@@ -187,6 +211,9 @@ func (t *planText) directory() {
 		return
 	}
 	var hosts []string
+	slices.SortStableFunc(t.o.Entries, func(a, b entry) int {
+		return slices.Index(entryOrder, a.Kind) - slices.Index(entryOrder, b.Kind)
+	})
 	for _, e := range t.o.Entries {
 		if e.Host != "" && !slices.Contains(hosts, e.Host) {
 			hosts = append(hosts, e.Host)
@@ -203,13 +230,16 @@ func (t *planText) directory() {
 		if e.Action == plan.Change {
 			sign, style = "~", yellow
 		}
-		var facts []string
-		for _, f := range e.Facts {
-			facts = append(facts, t.esc(f.text(t.arrow)))
+		text, indent := t.esc(strings.Join(e.lines(t.arrow), "; ")), 4+width
+		name := t.esc(e.Name)
+		lead := "  " + t.paint(style, sign) + " " + pad(e.Kind, width)
+		if len(text) > 0 && indent+columns(name)+2+columns(text) <= t.Width {
+			t.line(lead, name, "  ", t.paint(dim, text))
+			continue
 		}
-		t.line("  ", t.paint(style, sign), " ", pad(e.Kind, width), t.esc(e.Name))
-		if len(facts) > 0 {
-			t.para(dim, strings.Repeat(" ", 6+width), strings.Join(facts, ", "))
+		t.line(lead, name)
+		if len(text) > 0 {
+			t.para(dim, strings.Repeat(" ", indent+2), text)
 		}
 	}
 	t.rest("    ", len(t.o.Entries)-n, "entries")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/timeline"
 )
 
 // planJSON is the object that PlanJSON writes. Its names are a contract with
@@ -119,14 +120,20 @@ func PlanJSON(w io.Writer, p *plan.Plan, v PlanView) error {
 			out.Warnings = append(out.Warnings, j)
 		}
 	}
-	for _, r := range v.Forecast {
+	out.Timeline = timelineRows(p, v.Forecast)
+	return writeJSON(w, out)
+}
+
+func timelineRows(p *plan.Plan, rows []timeline.Row) []timelineJSON {
+	out := []timelineJSON{}
+	for _, r := range rows {
 		what := r.What
 		if what == "" {
 			what = phaseWhat(p, r.Phase)
 		}
-		out.Timeline = append(out.Timeline, timelineJSON{r.Phase, known(r.Start), known(r.End), what})
+		out = append(out, timelineJSON{r.Phase, known(r.Start), known(r.End), what})
 	}
-	return writeJSON(w, out)
+	return out
 }
 
 // writeJSON writes one indented object. "<" and "&" stay readable.

@@ -88,3 +88,6 @@ func (a *Authority) writeServer(certificateFile, keyFile string) error {
 	}
 	return os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: key}), 0o600)
 }
+
+// Certificate is the authority's own.
+func (a *Authority) Certificate() *x509.Certificate { return a.certificate }

@@ -1,0 +1,308 @@
+package peers
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mxodus/mxodus/providers/imap/imaptest"
+)
+
+var (
+	rows    = flag.String("rows", "", "rows of the table to measure, by comma: small,folders,bulk,folders0; \"\" = none")
+	rounds  = flag.Int("rounds", 3, "how often each is measured; the median counts")
+	only    = flag.String("only", "", "copiers to measure, by comma; \"\" = all")
+	program = flag.String("program", "", "the mxodus to measure; \"\" = build it")
+)
+
+// run is one measurement.
+type run struct {
+	wall           time.Duration
+	rss            float64 // MiB, peak
+	source, target imaptest.Traffic
+}
+
+// copier is what is measured. command returns a process that brings an account of the target up to date, nil
+// where the copier isn't installed; dir is the same one for each account.
+type copier struct {
+	name    string
+	command func(w *world, account, dir string) *exec.Cmd
+}
+
+func mxodus(t testing.TB) copier {
+	path := *program
+	if path == "" {
+		path = filepath.Join(t.TempDir(), "mxodus")
+		build := exec.Command("go", "build", "-o", path, "../../../cmd/mxodus")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build mxodus: %v\n%s", err, out)
+		}
+	}
+	return copier{"mxodus", func(w *world, account, dir string) *exec.Cmd {
+		ca := filepath.Join(dir, "ca.pem")
+		a, _ := os.ReadFile(w.source.CAFile())
+		b, _ := os.ReadFile(w.target.CAFile())
+		os.WriteFile(ca, append(a, b...), 0o600)
+		url := func(user string, p *imaptest.Proxy) string {
+			return fmt.Sprintf("imaps://%s@localhost:%d", strings.ReplaceAll(user, "@", "%40"), p.Port())
+		}
+		cmd := exec.Command(path, "copy", "-deletes", "mirror", "-state", filepath.Join(dir, "state"), "-ca-file", ca,
+			"-source-password", "env:BENCH_PASSWORD", "-target-password", "env:BENCH_PASSWORD", url(sourceUser, w.sourceProxy), url(account, w.targetProxy))
+		cmd.Env = append(os.Environ(), "BENCH_PASSWORD="+password)
+		return cmd
+	}}
+}
+
+func installed(name string) string {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+func mbsync() copier {
+	return copier{"mbsync", func(w *world, account, dir string) *exec.Cmd {
+		path := installed("mbsync")
+		if path == "" {
+			return nil
+		}
+		var b strings.Builder
+		for _, s := range []struct {
+			name, user string
+			proxy      *imaptest.Proxy
+			ca         string
+		}{{"src", sourceUser, w.sourceProxy, w.source.CAFile()}, {"dst", account, w.targetProxy, w.target.CAFile()}} {
+			fmt.Fprintf(&b, "IMAPAccount %[1]s\nHost localhost\nPort %[2]d\nUser %[3]s\nPass %[4]s\nSSLType IMAPS\nSystemCertificates no\nCertificateFile %[5]s\n\nIMAPStore %[1]s\nAccount %[1]s\n\n",
+				s.name, s.proxy.Port(), s.user, password, s.ca)
+		}
+		fmt.Fprintf(&b, "Channel all\nFar :src:\nNear :dst:\nPatterns *\nSync Pull\nCreate Near\nRemove Near\nExpunge Near\nCopyArrivalDate yes\nSyncState %s/\n", dir)
+		conf := filepath.Join(dir, "mbsyncrc")
+		os.WriteFile(conf, []byte(b.String()), 0o600)
+		return exec.Command(path, "-c", conf, "-q", "-a")
+	}}
+}
+
+func interimap() copier {
+	return copier{"interimap", func(w *world, account, dir string) *exec.Cmd {
+		path := installed("interimap")
+		if path == "" {
+			return nil
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "database = %s/state.db\n\n", dir)
+		for _, s := range []struct {
+			name, user string
+			proxy      *imaptest.Proxy
+			ca         string
+		}{{"local", account, w.targetProxy, w.target.CAFile()}, {"remote", sourceUser, w.sourceProxy, w.source.CAFile()}} {
+			fmt.Fprintf(&b, "[%s]\ntype = imaps\nhost = localhost\nport = %d\nusername = %s\npassword = %s\nSSL_verify = YES\nSSL_CAfile = %s\n\n", s.name, s.proxy.Port(), s.user, password, s.ca)
+		}
+		conf := filepath.Join(dir, "interimap.conf")
+		os.WriteFile(conf, []byte(b.String()), 0o600)
+		return exec.Command(path, "--config="+conf, "--quiet")
+	}}
+}
+
+// measure runs a process and watches it.
+func (w *world) measure(t testing.TB, name string, cmd *exec.Cmd) run {
+	t.Helper()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	w.sourceProxy.Reset()
+	w.targetProxy.Reset()
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var r run
+	ended := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			r.rss = max(r.rss, peakRSS(cmd.Process.Pid))
+			select {
+			case <-ended:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	err := cmd.Wait()
+	r.wall = time.Since(begin)
+	close(ended)
+	<-watched
+	if err != nil {
+		t.Fatalf("%s: %v\n%.2000s", name, err, out.String())
+	}
+	r.source, r.target = w.sourceProxy.Traffic(), w.targetProxy.Traffic()
+	return r
+}
+
+func peakRSS(pid int) float64 {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
+			return float64(kb) / 1024
+		}
+	}
+	return 0
+}
+
+func median[T cmp.Ordered](list []T) T {
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
+}
+
+// TestTable measures the rows that -rows names and prints them as a table.
+func TestTable(t *testing.T) {
+	if *rows == "" {
+		t.Skip(`measures nothing unless told what: "make bench", or go test -run TestTable -rows small,folders,bulk -v`)
+	}
+	t.Logf("process start of mxodus and everything else counts; medians of %d; \"turns\" are those of source/target", *rounds)
+	for name := range strings.SplitSeq(*rows, ",") {
+		switch name {
+		case "small":
+			table(t, "2,000 messages, 125 MB, 12 folders, 20 ms", small, 20*time.Millisecond)
+		case "folders":
+			table(t, "1,993 messages, 57 MB, 229 folders, 20 ms", manyFolders, 20*time.Millisecond)
+		case "folders0":
+			table(t, "1,993 messages, 57 MB, 229 folders, 0 ms", manyFolders, 0)
+		case "bulk":
+			table(t, "20,000 messages, 484 MB, 4 folders, 0 ms", bulk, 0)
+		default:
+			t.Fatalf("no row is called %q", name)
+		}
+	}
+}
+
+func table(t *testing.T, title string, c corpus, delay time.Duration) {
+	copiers := []copier{mxodus(t), mbsync(), interimap()}
+	if *only != "" {
+		copiers = slices.DeleteFunc(copiers, func(c copier) bool { return !slices.Contains(strings.Split(*only, ","), c.name) })
+	}
+	t.Run(title, func(t *testing.T) {
+		w := newWorld(t, c, (len(copiers)+2)**rounds, delay)
+		accounts := w.accounts
+		account := func() string {
+			a := accounts[0]
+			accounts = accounts[1:]
+			return a
+		}
+		measured := map[string]map[string][]run{"full": {}, "unchanged": {}, "delta": {}}
+		note := func(work, name string, r run) {
+			measured[work][name] = append(measured[work][name], r)
+			t.Logf("%-9s %-12s %7.3f s  %5.0f MiB  turns %d/%d  octets %.1f/%.1f MB", work, name, r.wall.Seconds(), r.rss, r.source.Turns, r.target.Turns,
+				float64(r.source.In+r.source.Out)/1e6, float64(r.target.In+r.target.Out)/1e6)
+		}
+		floor := func(work, name string, do func()) {
+			w.sourceProxy.Reset()
+			w.targetProxy.Reset()
+			begin := time.Now()
+			do()
+			note(work, name, run{wall: time.Since(begin), source: w.sourceProxy.Traffic(), target: w.targetProxy.Traffic()})
+		}
+		config := w.source.Client()
+		config.RootCAs.AddCert(w.target.Authority.Certificate())
+		config.ServerName = "localhost"
+		last := map[string]func() *exec.Cmd{}
+		lastAccount := map[string]string{}
+		for round := range *rounds {
+			for _, x := range []struct {
+				name  string
+				batch int
+			}{{"floor", 1}, {"floor-multi", 100}} {
+				to := account()
+				floor("full", x.name, func() {
+					floorCopy(t, w.sourceProxy.Address(), w.targetProxy.Address(), config, sourceUser, to, x.batch)
+				})
+				lastAccount["floor"] = to
+			}
+			for _, x := range copiers {
+				to := account()
+				dir := filepath.Join(w.state, fmt.Sprint(x.name, round))
+				os.MkdirAll(dir, 0o700)
+				cmd := x.command(w, to, dir)
+				if cmd == nil {
+					t.Logf("%s is not installed", x.name)
+					continue
+				}
+				note("full", x.name, w.measure(t, x.name, cmd))
+				last[x.name] = func() *exec.Cmd { return x.command(w, to, dir) }
+				lastAccount[x.name] = to
+			}
+		}
+		for range *rounds {
+			floor("unchanged", "floor", func() {
+				floorScan(t, w.sourceProxy.Address(), w.targetProxy.Address(), config, sourceUser, lastAccount["floor"])
+			})
+			for _, x := range copiers {
+				if last[x.name] != nil {
+					note("unchanged", x.name, w.measure(t, x.name, last[x.name]()))
+				}
+			}
+		}
+		for range *rounds {
+			w.change(t)
+			for _, x := range copiers {
+				if last[x.name] != nil {
+					note("delta", x.name, w.measure(t, x.name, last[x.name]()))
+				}
+			}
+		}
+		if to := lastAccount["mxodus"]; to != "" {
+			a := imaptest.Read(t, w.source.Address(), nil, sourceUser, password)
+			b := imaptest.Read(t, w.target.Address(), nil, to, password)
+			if lines := imaptest.Diff(a, b, nil); len(lines) > 0 {
+				t.Errorf("mxodus left %d differences:\n%s", len(lines), strings.Join(lines[:min(10, len(lines))], "\n"))
+			}
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "\n%s\n\n| work | copier | seconds | × floor | mxodus is faster by | turns | MiB |\n|---|---|---|---|---|---|---|\n", title)
+		for _, work := range []string{"full", "unchanged", "delta"} {
+			wall := func(name string) float64 {
+				var list []time.Duration
+				for _, r := range measured[work][name] {
+					list = append(list, r.wall)
+				}
+				if len(list) == 0 {
+					return 0
+				}
+				return median(list).Seconds()
+			}
+			for _, name := range []string{"floor", "floor-multi", "mxodus", "mbsync", "interimap"} {
+				list := measured[work][name]
+				if len(list) == 0 {
+					continue
+				}
+				var rss []float64
+				for _, r := range list {
+					rss = append(rss, r.rss)
+				}
+				r := list[len(list)-1]
+				ratio, faster := "", ""
+				if f := wall("floor"); f > 0 {
+					ratio = fmt.Sprintf("%.2f", wall(name)/f)
+				}
+				if m := wall("mxodus"); m > 0 && name != "mxodus" {
+					faster = fmt.Sprintf("%.2f", wall(name)/m)
+				}
+				fmt.Fprintf(&b, "| %s | %s | %.3f | %s | %s | %d/%d | %.0f |\n", work, name, wall(name), ratio, faster, r.source.Turns, r.target.Turns, slices.Max(rss))
+			}
+		}
+		t.Log(b.String())
+	})
+}
