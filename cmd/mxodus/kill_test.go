@@ -56,8 +56,8 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// histogram counts kills by the phase of the step that was journaled last, and by what
-// was journaled of it.
+// histogram counts kills by the phase of the step that apply has told of last, and by
+// what was journaled last.
 type histogram struct {
 	mu         sync.Mutex
 	at         map[plan.Phase]int
@@ -121,15 +121,18 @@ func killedMigration(t *testing.T, seed uint64, h *histogram) {
 			// At any time: when the program begins, while it looks what became of the run before, while it waits.
 			limit = time.Duration(40+random.IntN(1500)) * time.Millisecond
 		}
-		killed, code, out := w.runFor(f, limit, from)
-		if !killed {
-			if code != 0 {
-				t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, code, tail(out, 4000))
+		r := w.runFor(f, limit, from)
+		if !r.killed {
+			if r.code != 0 {
+				t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, r.code, tail(r.out, 4000))
 			}
 			break // with -wait only the end is exit code 0
 		}
 		kills++
-		at, after := lastDone(p, f)
+		_, after := lastDone(p, f)
+		if s, ok := p.Step(r.told); ok {
+			at = s.Phase
+		}
 		if from == nil {
 			in[at]++
 		}
@@ -167,28 +170,40 @@ func (f *folder) approved() *plan.Plan {
 	return p
 }
 
-// runFor runs apply -wait and kills it after limit (0: never), or limit after the first
-// event for which from is true. It plays the people, too.
-func (w *world) runFor(f *folder, limit time.Duration, from func(event) bool) (killed bool, code int, out string) {
+// runEnd is how a run of apply went.
+type runEnd struct {
+	killed bool
+	code   int
+	out    string
+	told   string // the step of the last event
+}
+
+// runFor runs apply -wait and kills it after limit (0: never), counted from its start, or from the
+// first event for which from is true. It plays the people, too.
+func (w *world) runFor(f *folder, limit time.Duration, from func(event) bool) runEnd {
 	c := f.start("apply", "-wait", "-json", "plans/0001.plan")
+	var r runEnd
 	var timer <-chan time.Time
 	if limit > 0 && from == nil {
 		timer = time.After(limit)
 	}
-	events := c.events
 	for {
 		select {
-		case ev, more := <-events:
+		case ev, more := <-c.events:
 			if !more {
-				return false, c.code(), c.output()
+				r.code, r.out = c.code(), c.output()
+				return r
+			}
+			if ev.Step != "" {
+				r.told = ev.Step
 			}
 			if from != nil && limit > 0 && timer == nil && from(ev) {
 				timer = time.After(limit)
 			}
 			w.react(f, ev)
 		case <-timer:
-			if c.kill() {
-				return true, -1, ""
+			if r.killed = c.kill(); r.killed {
+				return r
 			}
 			timer = nil // it has ended by itself
 		}
@@ -262,9 +277,9 @@ func TestKilledCopyOfDovecot(t *testing.T) {
 	kills, passes := 0, 0
 	copying := func(ev event) bool { return ev.Type == "progress" && strings.HasPrefix(ev.Step, "copy/") }
 	for kills < want {
-		killed, code, out := w.runFor(f, time.Duration(1+random.IntN(250))*time.Millisecond, copying)
-		if !killed {
-			t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, code, tail(out, 4000))
+		r := w.runFor(f, time.Duration(1+random.IntN(250))*time.Millisecond, copying)
+		if !r.killed {
+			t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, r.code, tail(r.out, 4000))
 		}
 		if phase := phaseOf(p, f); !phase.Before(plan.Flip) {
 			t.Fatalf("seed %d: the bulk copy was over after %d kills, in phase %s", seed, kills, phase)
@@ -281,9 +296,9 @@ func TestKilledCopyOfDovecot(t *testing.T) {
 			w.plant(imaptest.Generate(random.Uint64(), 300))
 		}
 	}
-	killed, code, out := w.runFor(f, 0, nil)
-	if killed || code != 0 {
-		t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, code, tail(out, 4000))
+	r := w.runFor(f, 0, nil)
+	if r.killed || r.code != 0 {
+		t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, r.code, tail(r.out, 4000))
 	}
 	w.exactlyOnce(f, fmt.Sprintf("seed %d, %d kills", seed, kills))
 	t.Logf("seed %d: %d kills while Dovecot's mail was copied, %d messages", seed, kills, w.planted)

@@ -19,7 +19,7 @@ type kind struct {
 var kinds = []kind{
 	{"by_hand", []string{"dns"}, "a zone that a person edits; every change is proven by the name servers"},
 	{"imap", []string{"source", "target"}, "any IMAP host; addresses at a target are made by hand and proven"},
-	{"ionos", []string{"source", "target"}, "IONOS Mail over IMAP, by region"},
+	{"ionos", []string{"source", "target", "dns"}, "IONOS Mail over IMAP, by region; zones over the IONOS DNS API"},
 	{"rfc2136", []string{"dns"}, "dynamic updates signed with TSIG (BIND, Knot, PowerDNS and others)"},
 }
 

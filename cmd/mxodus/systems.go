@@ -12,8 +12,10 @@ import (
 	"github.com/mxodus/mxodus/plan/config"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/dns"
+	"github.com/mxodus/mxodus/providers/dns/hosted"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/copy"
+	"github.com/mxodus/mxodus/providers/ionos"
 	"github.com/mxodus/mxodus/providers/secret"
 	"github.com/mxodus/mxodus/providers/smtp"
 )
@@ -65,7 +67,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		if !ok {
 			continue
 		}
-		zone, servers, err := dns.New(cfg, d.Name, secrets, a.clock)
+		zone, servers, err := newZone(cfg, d.Name, secrets, a.clock)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", cfg.Pos, err)
 		}
@@ -87,6 +89,31 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		StateDir: filepath.Join(a.dir, ".mxodus"), Clock: a.clock,
 	})
 	return s, nil
+}
+
+// hostedZones make zones of hosts with an HTTP interface, by kind.
+var hostedZones = map[string]func(zone, endpoint string, ref plan.SecretRef, secrets providers.Secrets, clock providers.Clock) (*hosted.Zone, error){
+	"ionos": ionos.NewZone,
+}
+
+// newZone is the zone that holds the domain's records, and who observes it.
+func newZone(cfg plan.ZoneConfig, domain string, secrets providers.Secrets, clock providers.Clock) (providers.Zone, providers.NameServers, error) {
+	open, ok := hostedZones[cfg.Kind]
+	if !ok {
+		return dns.New(cfg, domain, secrets, clock)
+	}
+	name := cfg.Zone
+	if name == "" {
+		name = domain
+	}
+	zone, err := open(name, cfg.Endpoint, cfg.Credentials, secrets, clock)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := dns.Owned(zone.Name, domain, "MX"); err != nil {
+		return nil, nil, err
+	}
+	return zone, dns.NewNameServers(cfg, clock), nil
 }
 
 func dialers(hosts map[string]imap.Host, side string) func(string) (*imap.Dialer, error) {

@@ -147,6 +147,9 @@ func (e *Engine) exchanger(ctx context.Context, host plan.Host, address string) 
 	key := host.Key() + "\n" + domain
 	e.probeMu.Lock()
 	defer e.probeMu.Unlock()
+	if e.probed == nil {
+		e.probed = map[string]probed{}
+	}
 	if p, ok := e.probed[key]; ok && e.Clock.Now().Sub(p.at) < time.Minute {
 		return p.server, p.telling, p.why
 	}

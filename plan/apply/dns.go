@@ -166,53 +166,27 @@ func (e *Engine) changeZone(ctx context.Context, steps []plan.Step) error {
 	if err := e.refuseDrift(ctx, list); err != nil {
 		return err
 	}
+	before, complete, err := zone.Records(ctx)
+	if err != nil {
+		return err
+	}
+	begin := e.flipEntries(d.domain, steps[0].Phase, list, before, complete)
 	if zone.Features().ByHand {
+		// From the moment a person is told, the records may change at any time.
+		if e.Record.State(steps[0].Address).Told.IsZero() {
+			if err := e.note(ctx, begin...); err != nil {
+				return err
+			}
+		}
 		if err := e.tell(ctx, steps, zone.Instructions(changesOf(list))); err != nil {
 			return err
 		}
 		return errTold
 	}
-	before, complete, err := zone.Records(ctx)
-	if err != nil {
+	if err := e.note(ctx, append(entriesFor(steps, evStarted, entryData{}), begin...)...); err != nil {
 		return err
 	}
-	begin := entriesFor(steps, evStarted, entryData{})
-	if steps[0].Phase == plan.Flip && e.Plan.Rollback == "" {
-		if !complete {
-			before = nil
-			for _, r := range list {
-				before = append(before, r.now)
-			}
-		}
-		begin = append(begin, runEntry(evSnapshot, entryData{Domain: d.domain, Sets: before, Complete: complete}))
-		if e.Record.Flipped().IsZero() {
-			begin = append(begin, runEntry(evFlip, entryData{}))
-		}
-	}
-	if err := e.note(ctx, begin...); err != nil {
-		return err
-	}
-	err = zone.Update(ctx, changesOf(list))
-	switch providers.ReasonOf(err) {
-	case "":
-		if err == nil {
-			break
-		}
-		fallthrough
-	case providers.Uncertain, providers.Conflict, providers.Unreachable:
-		// The answer was lost, or somebody was faster: reading tells, writing
-		// again blindly could undo another person's change.
-		again, lookErr := e.look(ctx, zone, steps)
-		if lookErr != nil {
-			return errors.Join(err, lookErr)
-		}
-		if !reached(again) {
-			if driftErr := e.refuseDrift(ctx, again); driftErr != nil {
-				return driftErr
-			}
-			return err
-		}
-	default:
+	if err := e.write(ctx, zone, steps, list); err != nil {
 		return err
 	}
 	if complete {
@@ -221,6 +195,51 @@ func (e *Engine) changeZone(ctx context.Context, steps []plan.Step) error {
 		}
 	}
 	return e.note(ctx, entriesFor(steps, evApplied, entryData{How: "changed"})...)
+}
+
+// write makes the changes and finds out what became of them when no answer
+// came or somebody was faster: reading tells; writing again blindly could undo
+// another person's change.
+func (e *Engine) write(ctx context.Context, zone providers.Zone, steps []plan.Step, list []record) error {
+	err := zone.Update(ctx, changesOf(list))
+	switch providers.ReasonOf(err) {
+	case "", providers.Uncertain, providers.Conflict, providers.Unreachable:
+	default:
+		return err
+	}
+	if err == nil {
+		return nil
+	}
+	again, lookErr := e.look(ctx, zone, steps)
+	if lookErr != nil {
+		return errors.Join(err, lookErr)
+	}
+	if reached(again) {
+		return nil
+	}
+	if driftErr := e.refuseDrift(ctx, again); driftErr != nil {
+		return driftErr
+	}
+	return err
+}
+
+// flipEntries are what the journal keeps of the moment before the flip: the
+// zone as it is, and that from now on the target belongs to its users.
+func (e *Engine) flipEntries(domain string, phase plan.Phase, list []record, zone []plan.RRset, complete bool) []state.Entry {
+	if phase != plan.Flip || e.Plan.Rollback != "" {
+		return nil
+	}
+	if !complete {
+		zone = nil
+		for _, r := range list {
+			zone = append(zone, r.now)
+		}
+	}
+	entries := []state.Entry{runEntry(evSnapshot, entryData{Domain: domain, Sets: zone, Complete: complete})}
+	if e.Record.Flipped().IsZero() {
+		entries = append(entries, runEntry(evFlip, entryData{}))
+	}
+	return entries
 }
 
 func changesOf(list []record) []plan.RRsetChange {

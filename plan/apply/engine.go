@@ -658,11 +658,12 @@ func (e *Engine) chosen(s plan.Step) bool {
 	return ok && (e.Mailbox == "" || e.Mailbox == m.Source) && (e.Wave == 0 || e.Wave == m.Wave)
 }
 
-// alreadyMade reports whether the step's change was accepted or its first
-// write is known to have been begun and is there: then no gate is asked again.
+// alreadyMade reports whether the step's change was accepted, or a person was
+// told to make it: then its gate is not asked again, because nothing could be
+// held back any more.
 func (e *Engine) alreadyMade(s plan.Step) bool {
 	st := e.Record.State(s.Address)
-	return !st.Applied.IsZero() || !st.Started.IsZero() && s.Phase == plan.Decommission
+	return !st.Applied.IsZero() || !st.Told.IsZero()
 }
 
 // watch asks the name servers about a change that was accepted.
@@ -724,7 +725,9 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 		if errors.Is(r.err, errValidation) {
 			next.kind = WaitCheck
 		}
-		next.final = drift || !e.Wait || permanent(reason)
+		// A run that waits for weeks tries a mailbox again whatever it met: hosts
+		// refuse logins for a while and take them again.
+		next.final = drift || !e.Wait || permanent(reason) && !isPass(s)
 		next.next = now.Add(next.pause)
 		e.retry[s.Address] = next
 		if drift {

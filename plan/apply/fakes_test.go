@@ -84,8 +84,9 @@ type world struct {
 	lag     time.Duration
 	served  map[string]map[string]timed // server -> key
 	hand    bool
-	refuse  error // what Update answers
-	lose    bool  // Update is applied, its answer is lost
+	lame    map[string]bool // servers that answer without authority
+	refuse  error           // what Update answers
+	lose    bool            // Update is applied, its answer is lost
 	side    *plan.RRset
 
 	passes   map[string]int
@@ -226,6 +227,9 @@ func (s servers) Ask(_ context.Context, server, name, typ string) (providers.Ans
 		if time.Now().Before(t.since) {
 			set = t.old
 		}
+	}
+	if s.w.lame[server] {
+		return providers.Answer{Server: server, Rcode: "NOERROR", At: time.Now()}, nil
 	}
 	return providers.Answer{Server: server, Set: set, Authoritative: true, Rcode: "NOERROR", At: time.Now()}, nil
 }

@@ -31,10 +31,7 @@ func (e *Engine) pass(ctx context.Context, steps []plan.Step) error {
 			return err
 		}
 	}
-	mode := providers.BeforeFlip
-	if !e.Record.Flipped().IsZero() {
-		mode = providers.AfterFlip
-	}
+	mode := e.Record.mode()
 	began := e.Clock.Now()
 	result, err := e.Systems.Copier().Pass(ctx, providers.PassSpec{
 		Mailbox: m, Mode: mode, Stop: e.Stop,

@@ -140,9 +140,6 @@ func (e *Engine) Done(ctx context.Context, address string) (Proof, error) {
 	if !ok {
 		return Proof{}, fmt.Errorf("the plan has no step %s", address)
 	}
-	if e.probed == nil {
-		e.probed = map[string]probed{}
-	}
 	if dnsRole(address) != roleOther {
 		lag, err := e.converge(ctx, s)
 		if err != nil || lag != "" {

@@ -101,6 +101,7 @@ type Record struct {
 	closed map[string]bool
 
 	flipped   time.Time // when the flip's first write was about to be made; zero before and after a rollback
+	touched   bool      // the flip was begun at some time, also when it was rolled back since
 	preflight bool
 	backPlan  string // digest of the plan that the newest rollback plan takes back
 	backFile  string
@@ -241,7 +242,7 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 	case evPreflight:
 		r.preflight = r.preflight || e.Plan == r.plan.Digest
 	case evFlip:
-		r.flipped = e.At
+		r.flipped, r.touched = e.At, true
 	case evSnapshot:
 		r.snapshots[d.Domain] = d.Sets
 	case evBackPlan:
@@ -286,6 +287,17 @@ func (r *Record) Flipped() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.flipped
+}
+
+// mode is what a pass may do now. Once the flip has begun people work at the
+// target; what they did there stays, also after a rollback.
+func (r *Record) mode() providers.PassMode {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.touched {
+		return providers.AfterFlip
+	}
+	return providers.BeforeFlip
 }
 
 // Closed reports whether the copy of the mailbox is closed for good.

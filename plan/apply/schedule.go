@@ -209,7 +209,7 @@ func (o outlook) passDue(s plan.Step, t timeline.Times) (at time.Time, ok bool) 
 		return time.Time{}, false
 	case st.Passes == 0 && kind != "hold":
 		return time.Time{}, true
-	case repeat <= 0:
+	case repeat <= 0 || st.Result.Doubt > 0 && repeat > time.Minute:
 		repeat = time.Minute
 	}
 	last := st.LastPass
