@@ -134,10 +134,11 @@ func (d *demo) command(ctx context.Context, args ...string) error {
 	if args[0] == "apply" {
 		sub.watch = func(ev apply.Event) { d.world.people(ctx, d, ev) }
 	}
-	if code := sub.main(ctx, args); code != exitOK {
-		if d.app.interrupted.Load() {
-			return exit(exitInterrupted)
-		}
+	code := sub.main(ctx, args)
+	if d.app.interrupted.Load() {
+		return exit(exitInterrupted)
+	}
+	if code != exitOK {
 		return exitWith(exitFailed, fmt.Errorf("%w: mxodus %s ended with exit code %d", errDemo, args[0], code))
 	}
 	return nil

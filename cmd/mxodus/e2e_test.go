@@ -25,19 +25,19 @@ func TestWholeMigration(t *testing.T) {
 
 func wholeMigration(t *testing.T, w *world, messages int) {
 	w.plant(imaptest.Generate(7, messages))
-	f := w.migration(pace{lead: 28 * time.Second, provision: 24 * time.Second, notice: 8 * time.Second, repeat: 5 * time.Second, delta: 2 * time.Second, hold: 12 * time.Second})
+	f := w.migration(pace{lead: 25 * time.Second, provision: 23 * time.Second, notice: 8 * time.Second, repeat: 5 * time.Second, delta: 2 * time.Second, hold: 12 * time.Second})
 	f.run(0, "validate")
 	f.run(2, "plan", "-detailed-exitcode", "-out", "plans/0001.plan")
 	f.run(0, "verify", "plans/0001.plan")
-	f.run(0, "approve", "flip", "-by", "kerstin@acme.example")
-	f.run(0, "approve", "decommission", "-by", "kerstin@acme.example")
+	f.approve("flip")
+	f.approve("decommission")
 
 	began := time.Now()
-	apply := f.start("apply", "-wait", "-json", "plans/0001.plan")
-	last, summary := w.unattended(f, apply)
+	run := f.start("apply", "-wait", "-json", "plans/0001.plan")
+	last, summary := w.unattended(f, run)
 	took := time.Since(began)
-	if code := apply.code(); code != 0 {
-		t.Fatalf("apply: exit code %d\n%s", code, tail(apply.output(), 4000))
+	if code := run.code(); code != 0 {
+		t.Fatalf("apply: exit code %d\n%s", code, tail(run.output(), 4000))
 	}
 	if last.Type != "exit" || last.Code == nil || *last.Code != 0 {
 		t.Errorf("the last line of apply -json is %+v, want exit with code 0", last)
@@ -73,7 +73,7 @@ func wholeMigration(t *testing.T, w *world, messages int) {
 		t.Error(line)
 	}
 	t.Logf("%d messages at the new host, %d planted, apply took %.1f s, %d files and %d octets of output without a secret, %.1f MB resident at most",
-		n, w.planted, took.Seconds(), len(texts)-1, len(texts["what was printed"]), float64(apply.memory())/1e6)
+		n, w.planted, took.Seconds(), len(texts)-1, len(texts["what was printed"]), float64(run.memory())/1e6)
 }
 
 // unattended plays the people around a run of apply -json until it ends, and

@@ -124,6 +124,8 @@ type event struct {
 	Text  string
 	Code  *int // of the last line, "exit"
 
+	Progress *struct{ Messages, Total int }
+
 	Copied, Quarantined, Doubt int // of the line before it, "summary"
 }
 

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
-	"github.com/mxodus/mxodus/plan/apply"
 	"github.com/mxodus/mxodus/plan/planfile"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
+	"github.com/mxodus/mxodus/state"
 )
 
 // TestKilledApply runs complete migrations whose apply is ended by SIGKILL at random moments,
@@ -97,7 +97,9 @@ func killedMigration(t *testing.T, seed uint64, h *histogram) {
 	w := startWorld(t, servers{people: 3, latency: 3 * time.Millisecond})
 	w.plant(imaptest.Generate(seed, 240))
 	f := w.migration(pace{lead: 8 * time.Second, provision: 6 * time.Second, notice: 3 * time.Second, repeat: 2 * time.Second, delta: time.Second, hold: 4 * time.Second})
-	p := f.approved()
+	p := f.planned()
+	f.approve("flip")
+	f.approve("decommission")
 	kills, in := 0, map[plan.Phase]int{}
 	for {
 		var limit time.Duration
@@ -157,12 +159,10 @@ func lastDone(p *plan.Plan, f *folder) (plan.Phase, string) {
 	return plan.Provision, "nothing"
 }
 
-// approved plans, and approves both gates.
-func (f *folder) approved() *plan.Plan {
+// planned makes the first plan.
+func (f *folder) planned() *plan.Plan {
 	f.t.Helper()
 	f.run(0, "plan", "-out", "plans/0001.plan")
-	f.run(0, "approve", "flip", "-by", "kerstin@acme.example")
-	f.run(0, "approve", "decommission", "-by", "kerstin@acme.example")
 	p, err := planfile.Decode([]byte(f.read("plans/0001.plan")))
 	if err != nil {
 		f.t.Fatal(err)
@@ -170,19 +170,25 @@ func (f *folder) approved() *plan.Plan {
 	return p
 }
 
+func (f *folder) approve(gate string) {
+	f.t.Helper()
+	f.run(0, "approve", gate, "-by", "kerstin@acme.example")
+}
+
 // runEnd is how a run of apply went.
 type runEnd struct {
 	killed bool
 	code   int
 	out    string
-	told   string // the step of the last event
+	told   string          // the step of the last event
+	within map[string]bool // steps that were in the middle of a pass, by what they have told
 }
 
 // runFor runs apply -wait and kills it after limit (0: never), counted from its start, or from the
 // first event for which from is true. It plays the people, too.
 func (w *world) runFor(f *folder, limit time.Duration, from func(event) bool) runEnd {
 	c := f.start("apply", "-wait", "-json", "plans/0001.plan")
-	var r runEnd
+	r := runEnd{within: map[string]bool{}}
 	var timer <-chan time.Time
 	if limit > 0 && from == nil {
 		timer = time.After(limit)
@@ -196,6 +202,12 @@ func (w *world) runFor(f *folder, limit time.Duration, from func(event) bool) ru
 			}
 			if ev.Step != "" {
 				r.told = ev.Step
+			}
+			switch {
+			case ev.Type == "pass":
+				delete(r.within, ev.Step)
+			case ev.Progress != nil && ev.Progress.Messages < ev.Progress.Total:
+				r.within[ev.Step] = true
 			}
 			if from != nil && limit > 0 && timer == nil && from(ev) {
 				timer = time.After(limit)
@@ -224,24 +236,11 @@ func (w *world) react(f *folder, ev event) {
 	}
 }
 
-// phaseOf is the first phase that the journal doesn't have as done.
-func phaseOf(p *plan.Plan, f *folder) plan.Phase {
-	record := apply.NewRecord(p, f.journal())
-	for _, phase := range plan.Phases() {
-		if _, ended := record.PhaseEnd(phase); !ended {
-			return phase
-		}
-	}
-	return plan.Decommission
-}
-
 // exactlyOnce is what has to be true after a migration, whatever ended its runs.
 func (w *world) exactlyOnce(f *folder, when string) {
 	t := w.t
 	t.Helper()
-	if out := f.run(0, "plan", "-detailed-exitcode"); t.Failed() {
-		t.Fatalf("%s: a second plan finds something to do:\n%s", when, out)
-	}
+	f.run(0, "plan", "-detailed-exitcode") // 2, if there were something to do
 	n := w.compare()
 	if n < w.planted {
 		t.Errorf("%d messages at the new host, %d were planted", n, w.planted)
@@ -264,42 +263,39 @@ func (w *world) exactlyOnce(f *folder, when string) {
 }
 
 // TestKilledCopyOfDovecot is the same with real mail servers, and with kills that all hit the
-// bulk copy.
+// bulk copy: the flip is approved only after them.
 func TestKilledCopyOfDovecot(t *testing.T) {
 	t.Parallel()
 	seed := uint64(number(t, "MXODUS_SEED", int(time.Now().UnixNano()&0xffffff)))
 	random := rand.New(rand.NewPCG(seed, 10))
 	w := startWorld(t, servers{dovecot: true, people: 3})
 	w.plant(imaptest.Generate(seed, 900))
-	f := w.migration(pace{lead: 20 * time.Second, provision: 20 * time.Second, notice: 5 * time.Second, repeat: 2 * time.Second, delta: time.Second, hold: 4 * time.Second})
-	p := f.approved()
+	f := w.migration(pace{lead: 10 * time.Second, provision: 10 * time.Second, notice: 5 * time.Second, repeat: 2 * time.Second, delta: time.Second, hold: 4 * time.Second})
+	f.planned()
+	f.approve("decommission")
 	const want = 12
-	kills, passes := 0, 0
 	copying := func(ev event) bool { return ev.Type == "progress" && strings.HasPrefix(ev.Step, "copy/") }
-	for kills < want {
+	kills, within := 0, 0
+	for ; within < want && kills < 4*want; kills++ {
 		r := w.runFor(f, time.Duration(1+random.IntN(250))*time.Millisecond, copying)
 		if !r.killed {
 			t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, r.code, tail(r.out, 4000))
 		}
-		if phase := phaseOf(p, f); !phase.Before(plan.Flip) {
-			t.Fatalf("seed %d: the bulk copy was over after %d kills, in phase %s", seed, kills, phase)
+		if len(r.within) > 0 {
+			within++
 		}
-		kills++
-		passes = 0
-		for _, e := range f.journal() {
-			if e.Event == "pass" {
-				passes++
-			}
-		}
-		// The more there is to copy, the more kills hit it.
-		if passes > 0 {
-			w.plant(imaptest.Generate(random.Uint64(), 300))
+		// Where a pass has come to its end there has to be more to copy.
+		if slices.ContainsFunc(f.journal(), func(e state.Entry) bool { return e.Event == "pass" }) {
+			w.plant(imaptest.Generate(random.Uint64(), 150))
 		}
 	}
-	r := w.runFor(f, 0, nil)
-	if r.killed || r.code != 0 {
+	if within < want {
+		t.Errorf("%d of %d kills hit a pass, want %d", within, kills, want)
+	}
+	f.approve("flip")
+	if r := w.runFor(f, 0, nil); r.killed || r.code != 0 {
 		t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, r.code, tail(r.out, 4000))
 	}
 	w.exactlyOnce(f, fmt.Sprintf("seed %d, %d kills", seed, kills))
-	t.Logf("seed %d: %d kills while Dovecot's mail was copied, %d messages", seed, kills, w.planted)
+	t.Logf("seed %d: %d kills, %d of them in the middle of a pass of the bulk copy, %d messages", seed, kills, within, w.planted)
 }

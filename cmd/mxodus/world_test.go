@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,7 +32,6 @@ type mailHost struct {
 	open   func(account string) // makes the account, or lets it in again
 	shut   func(account string) // refuses its logins
 	finish func()
-	pid    int  // of the server; 0: this process
 	whole  bool // keeps messages whose header has no end as they are
 }
 
@@ -83,7 +81,7 @@ func dovecotHost(t *testing.T, o imaptest.DovecotOptions, pass func(string) stri
 	t.Helper()
 	d := imaptest.StartDovecot(t, o)
 	return &mailHost{
-		address: d.TLSAddress(), client: d.Client(), ca: string(d.Authority.PEM()), pass: pass, whole: true, pid: d.PID(),
+		address: d.TLSAddress(), client: d.Client(), ca: string(d.Authority.PEM()), pass: pass, whole: true,
 		open: func(a string) { d.SetPassword(a, pass(a)) }, shut: d.Disable, finish: d.Stop,
 	}
 }
@@ -149,8 +147,7 @@ func (c slowConn) Write(b []byte) (int, error) {
 type nameServers struct {
 	primary, secondary string
 	key                dnstest.Key
-	put                func(records ...string) // as an administrator; only of the embedded ones
-	refuse             func(on bool)           // to take updates; only of the embedded ones
+	refuse             func(on bool) // to take updates; only of the embedded ones
 }
 
 func bindServers(t *testing.T, zone string) *nameServers {
@@ -303,7 +300,6 @@ type world struct {
 	planted        int
 	before         map[string][]string // the zone
 
-	mu     sync.Mutex
 	direct map[string][]imaptest.Mail // by account: mail that came to the new host by itself
 	played map[string]bool
 	late   int
