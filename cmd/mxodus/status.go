@@ -139,9 +139,7 @@ func (a *app) statusView(r *running, st apply.Status, running string) render.Sta
 	for _, f := range st.Failures {
 		v.Failures = append(v.Failures, render.Failure{Step: f.Step, Error: f.Words, At: f.At, Remedy: "mend it and run mxodus apply again"})
 	}
-	for _, to := range st.Unsure {
-		v.Failures = append(v.Failures, render.Failure{Step: "notice", Error: to + " may not have got its notice: the hand-in was interrupted and is not repeated", At: now})
-	}
+	v.Unsure = st.Unsure
 	for _, s := range st.Tasks {
 		provable := !strings.HasPrefix(s.Address, "retire/host/")
 		v.ToDo = append(v.ToDo, render.ToDo{Step: s.Address, Instructions: s.Detail, Proof: provable})
