@@ -1,6 +1,7 @@
 # make demo   a whole migration on embedded servers, in about a minute
 # make test   every test; as root it installs the servers that the tests use
 # make build  the program, as ./bin/mxodus
+# make bench  mxodus and other copiers side by side
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BIN     := bin/mxodus
@@ -23,13 +24,15 @@ lint:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-clean:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 
-# The tests run real servers where they are: Dovecot and BIND.
+# The tests run real servers where they are: Dovecot, BIND, Knot and PowerDNS.
 servers:
 	@missing=""; \
 	command -v dovecot >/dev/null 2>&1 || test -x /usr/sbin/dovecot || missing="$$missing dovecot-imapd"; \
 	command -v named >/dev/null 2>&1 || test -x /usr/sbin/named || missing="$$missing bind9"; \
+	command -v knotd >/dev/null 2>&1 || test -x /usr/sbin/knotd || missing="$$missing knot"; \
+	command -v pdns_server >/dev/null 2>&1 || test -x /usr/sbin/pdns_server || missing="$$missing pdns-server pdns-backend-sqlite3"; \
 	if [ -z "$$missing" ]; then \
-		echo "servers for the tests: Dovecot and BIND are there"; \
+		echo "servers for the tests: Dovecot, BIND, Knot and PowerDNS are there"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "servers for the tests: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
@@ -40,8 +43,12 @@ servers:
 		echo "                       the tests that need them are SKIPPED"; \
 	fi
 
+# Floor, mbsync and interimap (where they are installed) and mxodus in turn on the same two Dovecots,
+# half an hour: see docs/performance.md. BENCH_ROWS may also hold folders0, huge and million.
+BENCH_ROWS   ?= small,folders,bulk,exchange
+BENCH_ROUNDS ?= 3
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./providers/imap/copy ./state/manifest
+	$(GO) test -v -count 1 -timeout 120m -run '^TestTable$$' ./providers/imap/peers -rows $(BENCH_ROWS) -rounds $(BENCH_ROUNDS)
 
 clean:
 	rm -rf bin

@@ -147,9 +147,9 @@ func (o observation) json() discoverJSON {
 func (o observation) text(a *app) error {
 	j := o.json()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s mailboxes, %s messages, %s; %s domains with %s record sets; %s addresses seen as recipients.\n",
-		render.Count(int64(j.Mailboxes)), render.Count(j.Messages), render.Size(j.Octets), render.Count(int64(j.Domains)),
-		render.Count(int64(j.RecordSets)), render.Count(int64(j.Recipients)))
+	fmt.Fprintf(&b, "%s, %s, %s; %s with %s; %s seen as recipients.\n",
+		counted(j.Mailboxes, "mailbox", "mailboxes"), counted(int(j.Messages), "message", "messages"), render.Size(j.Octets),
+		counted(j.Domains, "domain", "domains"), counted(j.RecordSets, "record set", "record sets"), counted(j.Recipients, "address", "addresses"))
 	for _, m := range j.Missing {
 		fmt.Fprintf(&b, "  not at the target yet: %s\n", render.Escape(m))
 	}
@@ -160,4 +160,12 @@ func (o observation) text(a *app) error {
 	}
 	_, err := io.WriteString(a.stdout, b.String())
 	return err
+}
+
+// counted is "1 mailbox", "25 mailboxes".
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return render.Count(int64(n)) + " " + many
 }

@@ -53,7 +53,7 @@ func (a *app) done(ctx context.Context, r *running, address string) error {
 }
 
 func newCheck(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "check [NAME]",
 		Short: "Ask a plan's checks now; exit 5 when one says no",
 		Long:  "check asks the checks of all gates, or the one named, and changes nothing.",
@@ -62,6 +62,8 @@ func newCheck(a *app) *cobra.Command {
 			return a.check(cmd.Context(), strings.Join(args, ""))
 		},
 	}
+	cmd.AddCommand(newCheckDNS(a))
+	return cmd
 }
 
 // findingJSON is one line of doctor and check.

@@ -64,7 +64,7 @@ func (a *app) plan(ctx context.Context, o planOptions) error {
 		}
 		inv, est = seen.inv, seen.est
 		// Expressions may read what the target has told just now.
-		if seen.changed {
+		if seen.changed && len(inv.Directories) > 0 {
 			if loaded, err = a.load(); err != nil {
 				return err
 			}

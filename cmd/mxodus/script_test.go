@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -36,6 +38,8 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exits,
 			"inventory": writeInventory,
+			"many":      writeMany,
+			"smaller":   smaller,
 		},
 	})
 }
@@ -82,4 +86,45 @@ func writeInventory(ts *testscript.TestScript, _ bool, args []string) {
 		Recipients: []string{"anna@acme.example", "bewerbung@acme.example"},
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), inv.Encode(), 0o644))
+}
+
+// writeMany N writes mailboxes.csv, aliases.csv and inventory.lock of N users, each
+// with an alias and eight folders, who leave IONOS for Microsoft 365.
+func writeMany(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var people, aliases strings.Builder
+	people.WriteString("address,name\n")
+	aliases.WriteString("alias,address\n")
+	inv := &inventory.Inventory{Lineage: "01JGW8Z4N6T5Q3R2"}
+	for i := range n {
+		a := fmt.Sprintf("user%05d@acme.example", i)
+		fmt.Fprintf(&people, "%s,User %d\n", a, i)
+		fmt.Fprintf(&aliases, "u%05d@acme.example,%s\n", i, a)
+		box := inventory.Mailbox{Host: "ionos", Address: a, Exists: true}
+		for j, name := range []string{"INBOX", "Gesendete Objekte", "Entwürfe", "Papierkorb", "Spam", "Archiv", "Archiv/2025", "Archiv/2026"} {
+			box.Folders = append(box.Folders, inventory.Folder{Name: name, UIDValidity: uint32(i*10 + j + 1)})
+		}
+		inv.Sources = append(inv.Sources, box)
+		inv.Targets = append(inv.Targets, inventory.Mailbox{Host: "microsoft365", Address: a})
+		inv.Recipients = append(inv.Recipients, a)
+	}
+	inv.Directories = []inventory.Directory{{Host: "microsoft365", Licenses: []inventory.License{{Name: "basic", Free: n}},
+		Domains: []inventory.DirectoryDomain{{Name: "acme.example", Verified: true, MX: "acme.example.net", SPF: "v=spf1 -all", Autodiscover: "a.example.net"}}}}
+	inv.Domains = []inventory.Domain{{Name: "acme.example", Servers: []string{"192.0.2.1:53"}, Complete: true}}
+	for name, data := range map[string]string{"mailboxes.csv": people.String(), "aliases.csv": aliases.String(), "inventory.lock": string(inv.Encode())} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(data), 0o644))
+	}
+}
+
+// smaller FILE OCTETS wants a file that is not empty and has fewer octets.
+func smaller(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	limit, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Logf("%s has %d octets", args[0], info.Size())
+	if info.Size() == 0 || info.Size() >= limit {
+		ts.Fatalf("%s has %d octets, want fewer than %d", args[0], info.Size(), limit)
+	}
 }

@@ -11,11 +11,16 @@ import (
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/config"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/cloudflare"
+	"github.com/mxodus/mxodus/providers/digitalocean"
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/hosted"
+	"github.com/mxodus/mxodus/providers/hetzner"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/copy"
 	"github.com/mxodus/mxodus/providers/ionos"
+	"github.com/mxodus/mxodus/providers/libdns"
+	"github.com/mxodus/mxodus/providers/powerdns"
 	"github.com/mxodus/mxodus/providers/secret"
 	"github.com/mxodus/mxodus/providers/smtp"
 )
@@ -93,12 +98,22 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 
 // hostedZones make zones of hosts with an HTTP interface, by kind.
 var hostedZones = map[string]func(zone, endpoint string, ref plan.SecretRef, secrets providers.Secrets, clock providers.Clock) (*hosted.Zone, error){
-	"ionos": ionos.NewZone,
+	"cloudflare":   cloudflare.NewZone,
+	"digitalocean": digitalocean.NewZone,
+	"hetzner":      hetzner.NewZone,
+	"ionos":        ionos.NewZone,
+	"powerdns":     powerdns.NewZone,
 }
 
 // newZone is the zone that holds the domain's records, and who observes it.
 func newZone(cfg plan.ZoneConfig, domain string, secrets providers.Secrets, clock providers.Clock) (providers.Zone, providers.NameServers, error) {
 	open, ok := hostedZones[cfg.Kind]
+	if cfg.Kind == "libdns" {
+		ok = true
+		open = func(zone, _ string, ref plan.SecretRef, secrets providers.Secrets, clock providers.Clock) (*hosted.Zone, error) {
+			return libdns.NewZone(cfg.Name, zone, ref, secrets, clock)
+		}
+	}
 	if !ok {
 		return dns.New(cfg, domain, secrets, clock)
 	}

@@ -58,12 +58,5 @@ func (a *app) validate() error {
 
 // describe counts what a migration is about.
 func describe(m *plan.Migration) string {
-	mailboxes, domains := fmt.Sprintf("%d mailboxes", len(m.Mailboxes)), fmt.Sprintf("%d domains", len(m.Domains))
-	if len(m.Mailboxes) == 1 {
-		mailboxes = "1 mailbox"
-	}
-	if len(m.Domains) == 1 {
-		domains = "1 domain"
-	}
-	return mailboxes + ", " + domains
+	return counted(len(m.Mailboxes), "mailbox", "mailboxes") + ", " + counted(len(m.Domains), "domain", "domains")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -44,7 +45,7 @@ type verifyJSON struct {
 func (a *app) verify(ctx context.Context, name string) error {
 	p, data, err := a.readPlan(a.path(name))
 	if err != nil {
-		return err
+		return a.tellEdits(name, err)
 	}
 	loaded, err := a.load()
 	if err != nil {
@@ -85,14 +86,39 @@ func (a *app) verify(ctx context.Context, name string) error {
 		return exitWith(exitRefused, fmt.Errorf("%s does not verify:\n%s\nwhat to do: plan again, review and commit plan, configuration and %s together",
 			render.Escape(name), strings.Join(out.Differs, "\n"), lockFile))
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s verifies: plan %04d is what the configuration and %s give; %d secrets looked for, none found.\n",
-		render.Escape(name), p.Number, lockFile, out.Secrets)
+	_, err = fmt.Fprintf(a.stdout, "%s verifies: plan %04d is what the configuration and %s give; %s looked for, none found.\n",
+		render.Escape(name), p.Number, lockFile, counted(out.Secrets, "secret", "secrets"))
 	for _, s := range out.Skipped {
 		if err == nil {
 			_, err = fmt.Fprintf(a.stdout, "  not looked for: %s\n", render.Escape(s))
 		}
 	}
 	return err
+}
+
+// tellEdits adds to the refusal of an edited plan what it says that the committed
+// files don't give, as far as that can be told.
+func (a *app) tellEdits(name string, refusal error) error {
+	if !errors.Is(refusal, planfile.ErrDigest) {
+		return refusal
+	}
+	data, err := os.ReadFile(a.path(name))
+	if err != nil {
+		return refusal
+	}
+	loaded, err := a.load()
+	if err != nil {
+		return refusal
+	}
+	inv, err := a.readInventory()
+	if err != nil || inv == nil {
+		return refusal
+	}
+	facts := planfile.Edits(data, loaded.Migration, inv)
+	if len(facts) == 0 {
+		return refusal
+	}
+	return exitWith(exitRefused, fmt.Errorf("%w\n%s", refusal, strings.Join(facts, "\n")))
 }
 
 // checkParent says in words what is wrong with the chain that p hangs on.

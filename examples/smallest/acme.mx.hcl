@@ -17,7 +17,7 @@ target "imap" "new" {
 }
 
 dns "rfc2136" {
-  server      = "ns1.acme.example:53"
+  server = "ns1.acme.example:53"
 
   key {
     name   = "mxodus."

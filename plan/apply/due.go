@@ -120,6 +120,10 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			}
 			continue
 		}
+		if unknown(s) {
+			waits = append(waits, Waiting{Kind: Dependency, Step: s.Address, Names: []string{"values that the target names: run mxodus plan, review and apply the next plan"}})
+			continue
+		}
 		if w := o.blocked(s, t, now); w != nil {
 			if !refresh {
 				waits = append(waits, *w)
@@ -263,4 +267,10 @@ func (e *Engine) watch(ctx context.Context, s plan.Step, now time.Time) (*Waitin
 	w.Names = []string{lag}
 	e.retry[s.Address] = retry{next: w.Until, kind: WaitTTL, names: w.Names}
 	return w, nil
+}
+
+// unknown reports whether the step holds values that nobody could review,
+// because the target had not named them when the plan was made.
+func unknown(s plan.Step) bool {
+	return slices.ContainsFunc(slices.Concat(s.From, s.To), func(line string) bool { return strings.Contains(line, plan.KnownAfterProvision) })
 }

@@ -261,3 +261,26 @@ func TestFailedMailboxIsTriedAgainWhileWaiting(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingUnreviewedIsPublished parks before a record whose value the
+// target had not named when the plan was made.
+func TestNothingUnreviewedIsPublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := fixture(time.Now().Add(time.Hour))
+		quick(p)
+		for i := range p.Steps {
+			if p.Steps[i].Address == "dns/acme.example/TXT/@" {
+				p.Steps[i].To = []string{"300 TXT " + plan.KnownAfterProvision}
+			}
+		}
+		w, j, dir := newWorld(), &memoryJournal{budget: -1}, t.TempDir()
+		agree(t, dir, p, "flip")
+		out, err := engine(m, p, w, j, dir).Run(t.Context())
+		if err != nil || out.Complete || len(out.Failed)+len(out.Drift)+len(out.Refused) > 0 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		if w.updates != 1 || w.passes["anna@acme.example"] == 0 {
+			t.Errorf("%d writes, passes %v: want the TTL lowered and nothing flipped, and the copy going on", w.updates, w.passes)
+		}
+	})
+}

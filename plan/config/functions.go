@@ -21,7 +21,7 @@ import (
 func (l *loader) functions() map[string]function.Function {
 	f := map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "max": stdlib.MaxFunc,
-		"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "signum": stdlib.SignumFunc,
+		"min": stdlib.MinFunc, "parseint": parseIntFunc, "signum": stdlib.SignumFunc,
 
 		"chomp": stdlib.ChompFunc, "format": textOnly(stdlib.FormatFunc), "formatlist": textOnly(stdlib.FormatListFunc),
 		"indent": stdlib.IndentFunc, "join": stdlib.JoinFunc, "lower": stdlib.LowerFunc, "regex": stdlib.RegexFunc,
@@ -51,6 +51,20 @@ func (l *loader) functions() map[string]function.Function {
 	f["templatefile"] = l.templateFile(f)
 	return f
 }
+
+// parseIntFunc is stdlib.ParseIntFunc with an error that doesn't repeat the text:
+// what a variable is given for is not printed.
+var parseIntFunc = function.New(&function.Spec{
+	Params: stdlib.ParseIntFunc.Params(),
+	Type:   stdlib.ParseIntFunc.ReturnTypeForValues,
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		v, err := stdlib.ParseIntFunc.Call(args)
+		if err != nil {
+			return cty.NullVal(cty.Number), function.NewArgErrorf(0, "this is no whole number in the base that is given, or the base is not from 2 to 62")
+		}
+		return v, nil
+	},
+})
 
 // wideVerb is a format verb that would pad to a width of 10,000 or more.
 var wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*\d{5,}`)

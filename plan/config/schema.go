@@ -70,11 +70,14 @@ func zoneSpec() *blockSpec {
 	return &blockSpec{
 		labels: []string{"kind", "name"}, optional: 1, repeat: true,
 		kinds: map[string]*blockSpec{
-			"by_hand":    spec("authoritative resolver observe zone", safety()),
-			"rfc2136":    spec(zoneAttrs+"server! zone", rfc2136),
-			"ionos":      api(),
-			"cloudflare": api(),
-			"hetzner":    api(),
+			"by_hand":      spec("authoritative resolver observe zone", safety()),
+			"rfc2136":      spec(zoneAttrs+"server! zone", rfc2136),
+			"ionos":        api(),
+			"cloudflare":   api(),
+			"hetzner":      api(),
+			"digitalocean": api(),
+			"powerdns":     api(),
+			"libdns":       api(),
 		},
 	}
 }

@@ -379,3 +379,30 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A zone that can't be listed is asked for what the checks need, too: keys of
+// DNSSEC, the MTA-STS policy, the DMARC record.
+func TestPoliciesAreLookedUp(t *testing.T) {
+	m, w := lab()
+	w.listable = false
+	inv, _, _, err := observe(t, m, w, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := inv.Domain("lab.example"); d.Signed || d.Set("_mta-sts.lab.example.", "TXT").Exists() {
+		t.Errorf("%+v", d)
+	}
+	w.zone = append(w.zone,
+		plan.RRset{Name: "lab.example.", Type: "DNSKEY", TTL: 300, Data: []string{"257 3 13 AAAA"}},
+		plan.RRset{Name: "_mta-sts.lab.example.", Type: "TXT", TTL: 300, Data: []string{`"v=STSv1; id=1"`}},
+		plan.RRset{Name: "_dmarc.lab.example.", Type: "CNAME", TTL: 300, Data: []string{"dmarc.old.example."}},
+	)
+	w.dead = "192.0.2.1:53" // one server that answers is enough
+	if inv, _, _, err = observe(t, m, w, nil); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := inv.Domain("lab.example")
+	if !d.Signed || !d.Set("_mta-sts.lab.example.", "TXT").Exists() || !d.Set("_dmarc.lab.example.", "CNAME").Exists() || d.Set("lab.example.", "DNSKEY").Exists() {
+		t.Errorf("%+v", d)
+	}
+}

@@ -23,6 +23,10 @@ const absent = "_mxodus-absent."
 func wanted(d plan.Domain) map[string][]string {
 	apex := d.Name + "."
 	names := map[string][]string{apex: {"MX", "TXT"}}
+	// What checks ask about: whose policy senders hold, and whose DMARC is.
+	for _, policy := range []string{"_mta-sts.", "_dmarc."} {
+		names[policy+apex] = []string{"CNAME", "TXT"}
+	}
 	for _, r := range d.Records {
 		name := apex
 		if r.Name != "@" && r.Name != "" {
@@ -80,7 +84,11 @@ func (o *observer) domain(ctx context.Context, d plan.Domain) error {
 		}
 		seen.Sets = append(seen.Sets, set)
 	}
+	seen.Signed = signed(ctx, ns, servers, d.Name)
 	seen.NegativeTTL = o.negativeTTL(ctx, ns, servers, d.Name)
+	if cfg, ok := o.m.Zone(d.Zone); ok && worldly(cfg) {
+		seen.SPF = o.includes(ctx, ns, d, sets)
+	}
 	o.mu.Lock()
 	o.inv.Domains = append(o.inv.Domains, seen)
 	o.mu.Unlock()
@@ -127,6 +135,17 @@ func (o *observer) largestTTL(ctx context.Context, ns providers.NameServers, ser
 		}
 	}
 	return ttl
+}
+
+// signed reports whether a server holds keys of the domain (RFC 4034 §2).
+// Records lists no DNSSEC types, so they are asked for.
+func signed(ctx context.Context, ns providers.NameServers, servers []string, domain string) bool {
+	for _, server := range servers {
+		if a, err := ns.Ask(ctx, server, domain+".", "DNSKEY"); err == nil && a.Set.Exists() {
+			return true
+		}
+	}
+	return false
 }
 
 // negativeTTL is the largest that a server gives, 0 when none tells.

@@ -54,6 +54,24 @@ type Domain struct {
 	Signed      bool     // with DNSSEC (RFC 4035)
 	NegativeTTL uint32   // seconds that "there is no such record" is kept (RFC 2308 §5), 0 = not known
 	Sets        []RRset
+	SPF         []SPFRecord // of other domains that the domain's SPF records lead to
+}
+
+// SPFRecord is the SPF record of a domain that another one's record includes.
+type SPFRecord struct {
+	Domain string // without final dot
+	Text   string
+}
+
+// SPFRecord returns the SPF record that was found for another domain, "" when
+// none was, or when it was not asked for.
+func (d Domain) SPFRecord(domain string) string {
+	for _, s := range d.SPF {
+		if s.Domain == domain {
+			return s.Text
+		}
+	}
+	return ""
 }
 
 // RRset is an observed record set, with the TTL that the zone's provider gives it.
@@ -131,6 +149,7 @@ func (i *Inventory) sorted() *Inventory {
 		Domains:    slices.SortedFunc(slices.Values(i.Domains), func(a, b Domain) int { return strings.Compare(a.Name, b.Name) }),
 	}
 	for n, d := range c.Domains {
+		c.Domains[n].SPF = slices.SortedFunc(slices.Values(d.SPF), func(a, b SPFRecord) int { return strings.Compare(a.Domain, b.Domain) })
 		c.Domains[n].Servers = slices.Sorted(slices.Values(d.Servers))
 		c.Domains[n].Sets = slices.SortedFunc(slices.Values(d.Sets), func(a, b RRset) int {
 			return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Type, b.Type))

@@ -68,6 +68,9 @@ func encodeDomain(w *literal.Writer, d Domain) {
 			w.Strings("records", s.Lines())
 		})
 	}
+	for _, s := range d.SPF {
+		w.Block("spf", []string{s.Domain}, func() { w.String("text", s.Text) })
+	}
 }
 
 // A folder is one line: "Sent" = "1716200001 \\Sent".
@@ -192,6 +195,17 @@ func parseDomain(b *literal.Block) (Domain, error) {
 			seen[key] = true
 		}
 		d.Sets = append(d.Sets, RRset{RRset: set, OldTTL: max(old, set.TTL)})
+	}
+	for _, sb := range bd.Blocks("spf") {
+		sd := literal.Decode(sb, 1)
+		r := SPFRecord{Domain: sd.Label(0), Text: sd.String("text")}
+		if sd.End() != nil {
+			return Domain{}, sd.End()
+		}
+		if d.SPFRecord(r.Domain) != "" {
+			return Domain{}, literal.Errorf(sb.Line, "the SPF record of %s stands here twice", r.Domain)
+		}
+		d.SPF = append(d.SPF, r)
 	}
 	return d, bd.End()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
@@ -61,6 +62,27 @@ func Verify(p *plan.Plan, m *plan.Migration, inv *inventory.Inventory, parent st
 	return facts, nil
 }
 
+// Edits returns in words what an edited plan (whose digest doesn't fit) says that
+// the committed configuration and inventory don't give. It is nothing where the
+// edit can't be read, or touches no content; the file is refused all the same.
+func Edits(data []byte, m *plan.Migration, inv *inventory.Inventory) []string {
+	lines := bytes.SplitN(data, []byte("\n"), 3)
+	if len(lines) < 3 {
+		return nil
+	}
+	first := []byte(firstLine + strconv.Itoa(Format) + "\n")
+	body := lines[2]
+	p, err := Decode(bytes.Join([][]byte{first, []byte("# " + digest(first, body) + "\n"), body}, nil))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	facts, err := Verify(p, m, inv, p.Parent)
+	if err != nil {
+		return nil
+	}
+	return facts
+}
+
 func headerFacts(p, want *plan.Plan) []string {
 	var facts []string
 	for _, h := range []struct{ what, have, want string }{
@@ -99,8 +121,11 @@ func stepFacts(p, want *plan.Plan) []string {
 			facts = append(facts, fmt.Sprintf("the plan lacks the step %s", s.Address))
 			continue
 		}
-		if a, b := describe(have), describe(s); a != b {
-			facts = append(facts, fmt.Sprintf("the step %s is %s in the plan, and would be %s", s.Address, a, b))
+		a, b := describe(have), describe(s)
+		for i := range a {
+			if a[i].value != b[i].value {
+				facts = append(facts, fmt.Sprintf("the step %s: its %s is %s in the plan and %s here", s.Address, a[i].name, orNone(a[i].value), orNone(b[i].value)))
+			}
 		}
 	}
 	for _, s := range p.Steps {
@@ -111,10 +136,21 @@ func stepFacts(p, want *plan.Plan) []string {
 	return facts
 }
 
-// describe is a step's content on one line.
-func describe(s plan.Step) string {
-	return fmt.Sprintf("%s in %s, from %q to %q after %q, gate %q, start %q, settle %s, repeat %s, until %q, expect %q, undo %s, detail %q",
-		s.Action, s.Phase, s.From, s.To, s.After, s.Gate, s.Start, s.Settle, s.Repeat, s.Until, s.Expect, s.Undo, s.Detail)
+type field struct{ name, value string }
+
+// describe is a step's content, always in the same fields.
+func describe(s plan.Step) []field {
+	list := func(l []string) string {
+		if len(l) == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%q", l)
+	}
+	return []field{
+		{"action", string(s.Action)}, {"phase", string(s.Phase)}, {"from", list(s.From)}, {"to", list(s.To)}, {"after", list(s.After)},
+		{"gate", s.Gate}, {"start", s.Start.String()}, {"settle", duration(s.Settle)}, {"repeat", duration(s.Repeat)}, {"until", s.Until.String()},
+		{"expect", string(s.Expect)}, {"undo", string(s.Undo)}, {"detail", list(s.Detail)},
+	}
 }
 
 func sameFinding(f plan.Finding) func(plan.Finding) bool {

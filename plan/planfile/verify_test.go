@@ -100,3 +100,30 @@ func TestVerify(t *testing.T) {
 		}
 	})
 }
+
+// An edited plan is refused; where the edit can be read, it is told which step
+// says what the committed files don't give.
+func TestEdits(t *testing.T) {
+	m, inv := world()
+	data, err := Encode(planner.Make(planner.Input{Migration: m, Inventory: inv, Number: 1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if facts := Edits(data, m, inv); len(facts) > 0 {
+		t.Errorf("of a sound plan: %q", facts)
+	}
+	lines := strings.Split(string(data), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "step ") {
+			lines[i] = strings.Replace(l, "/", "/x", 1)
+			break
+		}
+	}
+	facts := strings.Join(Edits([]byte(strings.Join(lines, "\n")), m, inv), "\n")
+	if !strings.Contains(facts, "the plan lacks the step") || !strings.Contains(facts, "has no cause") {
+		t.Errorf("got %q", facts)
+	}
+	for _, bad := range []string{"", "x", "a\nb\nc", string(data) + "}", string(data[:len(data)/2])} {
+		Edits([]byte(bad), m, inv) // doesn't panic
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/spf"
 )
 
 // domainChecks ask one question each about a domain, once its changes are
@@ -27,6 +28,7 @@ var domainChecks = []struct {
 	{"ttl_not_lower", (*zonePlan).ttlLower},
 	{"max_deletes", (*zonePlan).maxDeletes},
 	{"values_known", (*zonePlan).valuesKnown},
+	{"others_stay", (*zonePlan).othersStay},
 }
 
 func (z *zonePlan) check() {
@@ -169,14 +171,17 @@ func (z *zonePlan) spfSingle() (against []plan.Finding, holds string) {
 func (z *zonePlan) spfFew() (against []plan.Finding, holds string) {
 	z.spfSets(func(k key, texts []string, severity plan.Severity) {
 		for _, t := range texts {
-			n := spfLookups(t)
-			if n <= 10 {
-				holds = fmt.Sprintf("the SPF record asks for %d of the 10 look-ups that receivers do; what it includes comes on top", n)
+			n, whole := spf.Lookups(t, z.seen.SPFRecord)
+			if n <= spf.Limit {
+				holds = fmt.Sprintf("the SPF record costs receivers %d of the %d look-ups that they do", n, spf.Limit)
+				if !whole {
+					holds += ", not counting includes that discover could not follow"
+				}
 				continue
 			}
 			against = append(against, plan.Finding{
 				Severity: severity, Subject: recordName(z.domain, k), Detail: []string{t},
-				Summary: fmt.Sprintf("the SPF record asks for %d look-ups by itself, and receivers stop at 10 (RFC 7208 §4.6.4)", n),
+				Summary: fmt.Sprintf("the SPF record costs receivers %d look-ups with all that it includes, and they stop at %d (RFC 7208 §4.6.4)", n, spf.Limit),
 				Remedy:  "leave out includes that nobody sends through, or write out their networks",
 			})
 		}
@@ -281,4 +286,21 @@ func (z *zonePlan) valuesKnown() ([]plan.Finding, string) {
 		f.Summary = fmt.Sprintf("the target has not yet named %d record sets that it asks for", len(f.Detail))
 	}
 	return []plan.Finding{f}, ""
+}
+
+// othersStay: what of the zone is left alone?
+func (z *zonePlan) othersStay() ([]plan.Finding, string) {
+	n := 0
+	for _, s := range z.seen.Sets {
+		if name, ok := relative(s.Name, z.domain.Name); ok && !z.changed(key{s.Type, name}) {
+			n++
+		}
+	}
+	switch {
+	case !z.seen.Complete || n == 0 || len(z.changes) == 0:
+		return nil, ""
+	case n == 1:
+		return nil, "1 other record set is not named here and stays as it is"
+	}
+	return nil, fmt.Sprintf("%d other record sets are not named here and stay as they are", n)
 }

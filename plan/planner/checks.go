@@ -17,7 +17,9 @@ func (p *planner) checkAddresses() {
 	for _, m := range p.m.Mailboxes {
 		homes[strings.ToLower(m.Target)] = true
 		if m.Kind == plan.CatchAllMailbox && !p.hasDirectory(m.On) {
-			catchAll[domainOf(m.Target)] = m.Target
+			if d := domainOf(m.Target); catchAll[d] == "" || m.Target < catchAll[d] {
+				catchAll[d] = m.Target
+			}
 		}
 	}
 	for _, a := range p.m.Aliases {

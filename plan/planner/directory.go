@@ -8,6 +8,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/inventory"
+	"github.com/mxodus/mxodus/plan/spf"
 )
 
 // directories are the target kinds that users, addresses and domains can be
@@ -260,7 +261,7 @@ func (z *zonePlan) derived() []plan.Record {
 	}
 	list = append(list,
 		plan.Record{Type: "MX", Name: "@", At: plan.Flip, Values: value("0 ", fullName(seen.MX))},
-		plan.Record{Type: "TXT", Name: "@", At: plan.Flip, Match: spfVersion, Values: value("", seen.SPF)},
+		plan.Record{Type: "TXT", Name: "@", At: plan.Flip, Match: spf.Version, Values: value("", seen.SPF)},
 		plan.Record{Type: "CNAME", Name: "autodiscover", At: plan.Flip, Values: value("", fullName(seen.Autodiscover))},
 		// A policy that is there is the organisation's own and stays.
 		plan.Record{Type: "TXT", Name: "_dmarc", At: plan.Provision, Keep: true, Values: []string{"v=DMARC1; p=none"}},

@@ -72,6 +72,10 @@ func TestFindings(t *testing.T) {
 		{"spf look-ups", func(m *plan.Migration, _ *inventory.Inventory) {
 			record(m, "TXT", "@").Values = []string{"v=spf1 mx a:x.example " + strings.Repeat("include:a.example ", 7) + "exists:%{i}.example redirect=b.example"}
 		}, "spf_lookups", plan.Blocks, "11 look-ups"},
+		{"spf look-ups of an include", func(m *plan.Migration, inv *inventory.Inventory) {
+			record(m, "TXT", "@").Values = []string{"v=spf1 include:a.example -all"}
+			inv.Domains[0].SPF = []inventory.SPFRecord{{Domain: "a.example", Text: "v=spf1 include:b.example mx -all"}, {Domain: "b.example", Text: "v=spf1 " + strings.Repeat("a:x.example ", 8) + "-all"}}
+		}, "spf_lookups", plan.Blocks, "11 look-ups"},
 		{"spf at the limit", func(m *plan.Migration, _ *inventory.Inventory) {
 			record(m, "TXT", "@").Values = []string{"v=spf1 " + strings.Repeat("include:a.example ", 10) + "ip4:192.0.2.1 -all"}
 		}, "", "", ""},

@@ -238,9 +238,32 @@ func (p *planner) ending() {
 		host, _ := p.m.Source(key)
 		p.add(plan.Step{
 			Address: "retire/host/" + key, Phase: plan.Decommission, Action: plan.ByHand, From: []string{key}, After: after, Undo: plan.Impossible,
-			Detail: []string{fmt.Sprintf("end the contract for mail with %s, if nothing else needs it", hostLine(host))},
+			Detail: append(p.oldKeys(host), fmt.Sprintf("end the contract for mail with %s, if nothing else needs it", hostLine(host))),
 		})
 	}
+}
+
+// keyHosts are where a source's customers point their DKIM selectors to.
+var keyHosts = map[string]string{"ionos": ".dkim.ionos.com."}
+
+// oldKeys say which records lead to the DKIM keys of a source. They are nobody's in
+// the configuration, so they stay until a person takes them out: mail that the
+// source has sent can be verified as long as they are there.
+func (p *planner) oldKeys(host plan.Host) []string {
+	keys, known := keyHosts[host.Kind]
+	if !known {
+		return nil
+	}
+	var lines []string
+	for _, d := range p.m.Domains {
+		seen, _ := p.inv.Domain(d.Name)
+		for _, s := range seen.Sets {
+			if s.Type == "CNAME" && len(s.Data) == 1 && strings.HasSuffix(s.Data[0], keys) {
+				lines = append(lines, fmt.Sprintf("take the CNAME %s out of the zone: it leads to a DKIM key of %s", strings.TrimSuffix(s.Name, "."), host.Key()))
+			}
+		}
+	}
+	return sorted(lines)
 }
 
 func sorted(list []string) []string { return slices.Sorted(slices.Values(list)) }

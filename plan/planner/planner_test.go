@@ -161,7 +161,7 @@ func setRecord(t testing.TB, inv *inventory.Inventory, s plan.Step, parts []stri
 	}
 	d := &inv.Domains[0]
 	was := d.Set(name, parts[2])
-	if !was.Equal(from) {
+	if !was.Equal(from) && !was.Equal(to) { // as wanted already is done already
 		t.Errorf("%s is planned against %q, and the world has %q", s.Address, s.From, was.Lines())
 	}
 	d.Sets = slices.DeleteFunc(d.Sets, func(r inventory.RRset) bool { return r.Name == name && r.Type == parts[2] })

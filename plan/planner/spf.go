@@ -5,16 +5,8 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/spf"
 )
-
-const spfVersion = "v=spf1"
-
-// isSPF reports whether text is an SPF record (RFC 7208 §4.5): the version
-// stands alone or before a blank.
-func isSPF(text string) bool {
-	return len(text) >= len(spfVersion) && strings.EqualFold(text[:len(spfVersion)], spfVersion) &&
-		(len(text) == len(spfVersion) || text[len(spfVersion)] == ' ')
-}
 
 func isSPFRecord(r plan.Record) bool {
 	return r.Type == "TXT" && slices.ContainsFunc(r.Values, func(v string) bool {
@@ -23,7 +15,7 @@ func isSPFRecord(r plan.Record) bool {
 			return false
 		}
 		text, err := plan.TXTText(c)
-		return err == nil && isSPF(text)
+		return err == nil && spf.Is(text)
 	})
 }
 
@@ -31,7 +23,7 @@ func isSPFRecord(r plan.Record) bool {
 func spfTexts(data []string) []string {
 	var list []string
 	for _, d := range data {
-		if text, err := plan.TXTText(d); err == nil && isSPF(text) {
+		if text, err := plan.TXTText(d); err == nil && spf.Is(text) {
 			list = append(list, text)
 		}
 	}
@@ -48,7 +40,7 @@ func overlapSPF(old, data []string) []string {
 	out := make([]string, 0, len(data))
 	for _, d := range data {
 		text, err := plan.TXTText(d)
-		if err != nil || !isSPF(text) {
+		if err != nil || !spf.Is(text) {
 			out = append(out, d)
 			continue
 		}
@@ -89,7 +81,7 @@ func mergeSPF(text string, olds []string) string {
 			terms = append(terms, t)
 		}
 	}
-	return strings.Join(slices.Concat([]string{spfVersion}, terms, tail), " ")
+	return strings.Join(slices.Concat([]string{spf.Version}, terms, tail), " ")
 }
 
 func cutFold(s, prefix string) (string, bool) {
@@ -100,20 +92,3 @@ func cutFold(s, prefix string) (string, bool) {
 }
 
 func isAll(term string) bool { return strings.EqualFold(strings.TrimLeft(term, "+-~?"), "all") }
-
-// spfLookups counts the terms of one record that make a receiver ask DNS
-// (RFC 7208 §4.6.4). What included records ask comes on top.
-func spfLookups(text string) int {
-	n := 0
-	for _, t := range strings.Fields(text)[1:] {
-		name := strings.ToLower(strings.TrimLeft(t, "+-~?"))
-		if i := strings.IndexAny(name, ":=/"); i >= 0 {
-			name = name[:i]
-		}
-		switch name {
-		case "include", "a", "mx", "ptr", "exists", "redirect":
-			n++
-		}
-	}
-	return n
-}

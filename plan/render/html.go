@@ -48,8 +48,8 @@ func PlanHTML(w io.Writer, p *plan.Plan, v PlanView) error {
 		Changes []changeRow
 	}
 	type zoneRow struct {
-		Domain string
-		Sets   []setRow
+		Domain, Rest string
+		Sets         []setRow
 	}
 	type handRow struct {
 		Title string
@@ -104,7 +104,7 @@ func PlanHTML(w io.Writer, p *plan.Plan, v PlanView) error {
 		data.Boxes = append(data.Boxes, row)
 	}
 	for _, z := range o.Zones {
-		row := zoneRow{Domain: z.Domain}
+		row := zoneRow{Domain: z.Domain, Rest: z.Rest}
 		for _, r := range z.Sets {
 			set := setRow{rrset: r, Sign: r.sign()}
 			set.Now, set.TTL = r.data(r.Steps[0].From)

@@ -168,6 +168,9 @@ func (m planMarkdown) dns() string {
 				}
 			}
 		}
+		if z.Rest != "" {
+			fmt.Fprintf(&b, "# %s\n", fenced(z.Rest))
+		}
 		b.WriteString("```\n")
 	}
 	return b.String()

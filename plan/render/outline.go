@@ -38,6 +38,7 @@ type box struct {
 type zone struct {
 	Domain string
 	Sets   []rrset
+	Rest   string // what is said of all other record sets
 }
 
 // rrset is every step of one record set, in the order in which they happen.
@@ -89,6 +90,10 @@ func outlineOf(p *plan.Plan) outline {
 		}
 	}
 	for _, f := range p.Findings {
+		if i := slices.IndexFunc(o.Zones, func(z zone) bool { return z.Domain == f.Subject }); f.Check == "others_stay" && i >= 0 {
+			o.Zones[i].Rest = f.Summary
+			continue
+		}
 		switch f.Severity {
 		case plan.Blocks:
 			o.Blocks = append(o.Blocks, f)

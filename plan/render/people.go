@@ -273,7 +273,7 @@ func (t *planText) byHand() {
 	}
 }
 
-// alike is the instruction for all subjects, with "each" in the place of the
+// alike is the instruction for all subjects, with "…" in the place of the
 // subject; false where they differ or there is one only.
 func (h hand) alike() ([]string, bool) {
 	if len(h.Subjects) < 2 {
@@ -282,7 +282,7 @@ func (h hand) alike() ([]string, bool) {
 	form := func(i int) []string {
 		var lines []string
 		for _, d := range h.Detail[i] {
-			lines = append(lines, strings.ReplaceAll(d, h.Subjects[i], "each"))
+			lines = append(lines, strings.ReplaceAll(d, h.Subjects[i], "…"))
 		}
 		return lines
 	}

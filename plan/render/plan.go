@@ -254,6 +254,9 @@ func (t *planText) dns() {
 		for _, r := range z.Sets {
 			t.record(r, typ, name)
 		}
+		if z.Rest != "" {
+			t.para(dim, "  "+t.more+" ", t.esc(z.Rest))
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func PlanJSON(w io.Writer, p *plan.Plan, v PlanView) error {
 		out.Summary[string(s.Action)]++
 	}
 	for _, f := range slices.Concat(p.Findings, v.Outlook) {
-		j := findingJSON{f.Check, f.Severity, f.Gate, f.Subject, f.Summary, list(f.Detail), f.Remedy, f.Pos.String()}
+		j := findingOf(f)
 		out.Checks = append(out.Checks, j)
 		if f.Severity == plan.Warns {
 			out.Warnings = append(out.Warnings, j)
@@ -122,6 +122,10 @@ func PlanJSON(w io.Writer, p *plan.Plan, v PlanView) error {
 	}
 	out.Timeline = timelineRows(p, v.Forecast)
 	return writeJSON(w, out)
+}
+
+func findingOf(f plan.Finding) findingJSON {
+	return findingJSON{f.Check, f.Severity, f.Gate, f.Subject, f.Summary, list(f.Detail), f.Remedy, f.Pos.String()}
 }
 
 func timelineRows(p *plan.Plan, rows []timeline.Row) []timelineJSON {

@@ -110,6 +110,7 @@ func testPlan(t testing.TB) *plan.Plan {
 			Remedy:  "Add an alias for each, or name them in ignore_addresses.", Pos: plan.Pos{File: "acme.mx.hcl", Line: 84}},
 		{Check: "spf", Severity: plan.Warns, Subject: "acme.example", Summary: "the SPF record needs 9 of 10 look-ups"},
 		{Check: "null_mx", Severity: plan.Passes, Summary: "no null MX"},
+		{Check: "others_stay", Severity: plan.Passes, Subject: "acme.example", Summary: "14 other record sets are not named here and stay as they are"},
 	}
 	return p
 }
@@ -218,6 +219,14 @@ func views(t *testing.T) []view {
 	return append(list,
 		view{"plan-ascii.txt", 80, func(b *bytes.Buffer) error { v := v; v.Screen = Screen{Width: 80, ASCII: true}; return Plan(b, p, v) }},
 		view{"plan-bare.txt", 80, func(b *bytes.Buffer) error { return Plan(b, p, PlanView{}) }},
+		view{"since-80.txt", 80, func(b *bytes.Buffer) error { return PlanSince(b, p, laterPlan(t), Screen{}) }},
+		view{"since-ascii.txt", 120, func(b *bytes.Buffer) error { return PlanSince(b, p, laterPlan(t), Screen{Width: 120, ASCII: true}) }},
+		view{"since-same.txt", 80, func(b *bytes.Buffer) error { return PlanSince(b, p, p, Screen{}) }},
+		view{"since.md", 0, func(b *bytes.Buffer) error { return PlanSinceMarkdown(b, p, laterPlan(t), 0) }},
+		view{"since.json", 0, func(b *bytes.Buffer) error { return PlanSinceJSON(b, p, laterPlan(t)) }},
+		view{"simulate-80.txt", 80, func(b *bytes.Buffer) error { return SimulationText(b, testSimulation(t)) }},
+		view{"simulate.json", 0, func(b *bytes.Buffer) error { return SimulationJSON(b, testSimulation(t)) }},
+		view{"simulate.svg", 0, func(b *bytes.Buffer) error { return SimulationSVG(b, testSimulation(t)) }},
 		view{"plan.md", 0, func(b *bytes.Buffer) error { return PlanMarkdown(b, p, v, 0) }},
 		view{"plan-short.md", 0, func(b *bytes.Buffer) error { return PlanMarkdown(b, p, v, 1800) }},
 		view{"plan.html", 0, func(b *bytes.Buffer) error { return PlanHTML(b, p, v) }},

@@ -195,14 +195,15 @@ func (f *forecaster) end(ph plan.Phase, w plan.Window, start time.Time) time.Tim
 	return end
 }
 
-// copied is when all octets are over, copying only within hours.
+// copied is when all octets are over, copying only within hours. What would take
+// more than ten years of nights is said to end then: too late for anything.
 func (f *forecaster) copied(hours string, start time.Time) time.Time {
 	left := time.Duration(float64(f.octets) / f.assume.Rate * float64(time.Second))
 	if !f.known {
 		left = f.assume.Pass
 	}
 	at := start
-	for range 3660 { // ten years of nights: a rate of nearly nothing ends here
+	for range 3660 {
 		at = NextOpen(hours, f.times.Loc, at)
 		end, bounded := closing(hours, f.times.Loc, at)
 		if !bounded || !at.Add(left).After(end) {
@@ -211,7 +212,7 @@ func (f *forecaster) copied(hours string, start time.Time) time.Time {
 		left -= end.Sub(at)
 		at = end
 	}
-	return time.Time{}
+	return at
 }
 
 // closing is when the hours that are open at t end.

@@ -155,3 +155,16 @@ func TestDefaultsScaleWithTheSchedule(t *testing.T) {
 		t.Errorf("the forecast takes %s", total)
 	}
 }
+
+// A copy that would take for ever makes a flip that is never, not one that is now:
+// 1 TB at 1 MB/s is 10^6 s, and with a minute a night 16,667 nights.
+func TestForecastOfACopyThatNeverEnds(t *testing.T) {
+	p := weekAhead(t)
+	p.Schedule[2].Hours = "19:00-19:01"
+	est := &inventory.Estimates{Mailboxes: map[string]inventory.MailboxEstimate{"a@x": {Octets: 1e12}}}
+	for _, r := range Forecast(p, est, Assume{Rate: 1e6}) {
+		if r.Phase == plan.Flip && (r.Earliest.Year() < 2036 || r.Start.Before(r.Earliest)) {
+			t.Errorf("the flip is at %s, the earliest %s", r.Start, r.Earliest)
+		}
+	}
+}

@@ -38,12 +38,7 @@ func New(cfg plan.ZoneConfig, domain string, secrets providers.Secrets, clock pr
 	if !within(domain, zone) {
 		return nil, nil, fmt.Errorf("dns %s: the domain %s is not in the zone %s", cfg.Key(), display(domain), display(zone))
 	}
-	ns := &NameServers{
-		Servers:  withPorts(cfg.Authoritative),
-		Resolver: withPort(cfg.Resolver),
-		Watch:    withPorts(cfg.Observe),
-		Clock:    clock,
-	}
+	ns := NewNameServers(cfg, clock)
 	switch cfg.Kind {
 	case "rfc2136":
 		z := &RFC2136{
@@ -75,6 +70,16 @@ func New(cfg plan.ZoneConfig, domain string, secrets providers.Secrets, clock pr
 		return &ByHand{Zone: zone, Domain: domain, Servers: ns}, ns, nil
 	}
 	return nil, nil, fmt.Errorf("dns %s: no provider serves zones of this kind; known are rfc2136 and by_hand", cfg.Key())
+}
+
+// NewNameServers makes the observer that cfg describes, whoever its zone's provider is.
+func NewNameServers(cfg plan.ZoneConfig, clock providers.Clock) *NameServers {
+	return &NameServers{
+		Servers:  withPorts(cfg.Authoritative),
+		Resolver: withPort(cfg.Resolver),
+		Watch:    withPorts(cfg.Observe),
+		Clock:    clock,
+	}
 }
 
 // tryTimeout is how long one try of one query may take.

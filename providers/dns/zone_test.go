@@ -169,3 +169,35 @@ func TestByHandOnTheDouble(t *testing.T) {
 		return f
 	})
 }
+
+func TestRFC2136OnKnot(t *testing.T) {
+	providertest.TestZone(t, func(t *testing.T) providertest.ZoneFixture {
+		k := dnstest.StartKnot(t, map[string]string{zoneName: ""})
+		p := proxy(t, k.Addr)
+		ns := &dns.NameServers{Clock: realClock{}}
+		f := providertest.ZoneFixture{
+			Zone: newRFC2136(t, p.Addr(), k.Key),
+			Name: zoneName,
+			Put: func(t *testing.T, sets ...plan.RRset) {
+				if err := k.Put(zoneName, sets...); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Read: func(t *testing.T, name, typ string) plan.RRset {
+				set, err := k.Set(name, typ)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return set
+			},
+			Serial: func(t *testing.T) uint32 {
+				serial, err := ns.Serial(t.Context(), k.Addr, zoneName)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return serial
+			},
+		}
+		return throughProxy(f, p)
+	})
+}

@@ -43,60 +43,81 @@ func (e *MissingError) Unwrap() error { return e.Broken }
 // fn must not use the session. When fn fails, no further set is asked for, what is on its
 // way is read and fn's error returned.
 func (s *Session) FetchBodies(ctx context.Context, sets []string, fn func(m Meta, size int64, body io.Reader) error) error {
-	b := bodyReader{s: s, fn: fn, want: map[uint32]bool{}, open: map[uint32]*partial{}}
-	for _, set := range sets {
-		uids, err := expand(set)
-		if err == nil && len(b.want)+len(uids) > maxUIDs {
-			err = errors.New("too many messages for one call")
-		}
-		if err != nil {
-			return &providers.Error{Op: "fetch from folder", Subject: s.selected, Reason: providers.Refused, Err: err}
-		}
-		for _, uid := range uids {
-			b.want[uid] = true
-		}
-	}
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	b := newReading(s, s.selected, &Bodies{Sets: sets, Each: fn})
 	defer b.drop()
-	s.untagged = b.data
+	err = s.take(b, "fetch from folder")
+	if err == nil || s.lost != nil || b.failed != nil || b.unsent {
+		return err
+	}
+	if _, ok := errors.AsType[*MissingError](err); ok {
+		return err
+	}
+	// A refusal: what else came was handed over all the same.
+	b.finish()
+	if b.failed != nil {
+		return b.failed
+	}
+	if missing := b.missing(); missing != nil {
+		return errors.Join(err, missing)
+	}
+	return err
+}
 
-	var short []string
-	for _, set := range sets {
-		short = append(short, splitSet(set)...)
-	}
-	next := func() *wire.Command {
-		if len(short) == 0 || b.failed != nil {
-			return nil
+// reading is the step of Bodies.
+type reading struct {
+	bodyReader
+	raw    string
+	sets   []string
+	next   []string
+	made   bool
+	unsent bool // the sets can't be asked for
+}
+
+func newReading(s *Session, raw string, b *Bodies) *reading {
+	return &reading{raw: raw, sets: b.Sets, bodyReader: bodyReader{s: s, fn: b.Each, want: map[uint32]bool{}, open: map[uint32]*partial{}}}
+}
+
+func (b *reading) command() (*wire.Command, error) {
+	if !b.made {
+		b.made = true
+		for _, set := range b.sets {
+			uids, err := expand(set)
+			if err == nil && len(b.want)+len(uids) > maxUIDs {
+				err = errors.New("too many messages for one call")
+			}
+			if err != nil {
+				b.unsent = true
+				return nil, &providers.Error{Op: "fetch from folder", Subject: b.raw, Reason: providers.Refused, Err: err}
+			}
+			for _, uid := range uids {
+				b.want[uid] = true
+			}
+			b.next = append(b.next, splitSet(set)...)
 		}
-		c := wire.NewCommand("UID FETCH").Set(short[0]).Items("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[]")
-		short = short[1:]
-		return c
 	}
-	err = s.pipeline(next, "fetch from folder", s.selected, func(_ int, p *pending) error { return p.refused() })
-	if s.lost != nil {
-		return s.lost
+	if len(b.next) == 0 || b.failed != nil {
+		return nil, nil
 	}
+	c := wire.NewCommand("UID FETCH").Set(b.next[0]).Items("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[]")
+	b.next = b.next[1:]
+	return c, nil
+}
+
+func (b *reading) answered(*pending) {}
+
+func (b *reading) finish() error {
 	if b.failed == nil {
-		b.finish()
+		b.bodyReader.finish()
 	}
 	if b.failed != nil {
 		return b.failed
 	}
-	missing := b.missing()
-	if err != nil && missing != nil {
-		return errors.Join(err, missing)
-	}
-	if err != nil {
-		return err
-	}
-	if missing != nil {
-		return missing
-	}
-	return nil
+	return b.missing()
 }
 
 // bodyReader puts FETCH responses together for FetchBodies. A body is handed
@@ -222,6 +243,7 @@ func (b *bodyReader) drop() {
 	clear(b.open)
 }
 
+// missing is a *MissingError, or nil.
 func (b *bodyReader) missing() error {
 	if len(b.want) == 0 {
 		return nil

@@ -3,7 +3,6 @@ package imap
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap/wire"
@@ -36,21 +35,8 @@ func (s *Session) transfer(ctx context.Context, command, op, set, raw string) (m
 	err := s.each(ctx, set, op, func(set string) *wire.Command {
 		return wire.NewCommand(command).Set(set).String(raw)
 	}, func(st wire.Status) {
-		if st.Code != "COPYUID" {
-			return
-		}
-		// RFC 4315 §3: UIDVALIDITY, the old UIDs, the new ones, pairwise.
-		fields := strings.Fields(st.Args)
-		if len(fields) != 3 {
-			return
-		}
-		from, err1 := expand(fields[1])
-		to, err2 := expand(fields[2])
-		if err1 != nil || err2 != nil || len(from) != len(to) {
-			return
-		}
-		for i := range from {
-			moved[from[i]] = to[i]
+		if st.Code == "COPYUID" {
+			copied(st, moved)
 		}
 	})
 	return moved, err

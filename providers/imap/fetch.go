@@ -57,14 +57,6 @@ func newPartial() *partial { return &partial{Meta: Meta{Size: -1}} }
 // returned. A response that can't be read is an error in the end, because a message
 // would be missed without it.
 func (s *Session) FetchMeta(ctx context.Context, set string, items FetchItems, fn func(Meta) error) error {
-	spans, err := parseSet(set)
-	if err != nil {
-		return &providers.Error{Op: "read folder", Subject: s.selected, Reason: providers.Refused, Err: err}
-	}
-	if items.ChangedSince > 0 && !s.condstore() {
-		return &providers.Error{Op: "read folder", Subject: s.selected, Reason: providers.Refused,
-			Err: fmt.Errorf("%s doesn't offer CONDSTORE, so changes since a MODSEQ can't be asked for", s.host)}
-	}
 	leave, err := s.enter(ctx)
 	if err != nil {
 		return err
@@ -73,28 +65,78 @@ func (s *Session) FetchMeta(ctx context.Context, set string, items FetchItems, f
 	if s.exists == 0 {
 		return nil // some servers refuse "1:*" in an empty folder
 	}
-	items.ModSeq = items.ModSeq && s.condstore()
+	l := newListing(s, s.selected, &List{Queries: []Query{{set, items.ChangedSince}}, Items: items, Each: fn})
+	return s.take(l, "read folder")
+}
 
-	m := metaReader{s: s, spans: spans, want: items.wants(), fn: fn, open: map[uint32]*partial{}}
-	s.untagged = m.data
-	sets := splitSet(set)
-	next := func() *wire.Command {
-		if len(sets) == 0 || m.failed != nil {
+// take runs one step in the folder that is open.
+func (s *Session) take(x step, op string) error {
+	s.untagged = x.data
+	var unsent error
+	err := s.pipeline(func() *wire.Command {
+		c, err := x.command()
+		if err != nil {
+			unsent = err
 			return nil
 		}
-		c := wire.NewCommand("UID FETCH").Set(sets[0]).Items(items.words()...)
-		if items.ChangedSince > 0 {
-			c.Items(fmt.Sprintf("CHANGEDSINCE %d", items.ChangedSince)) // RFC 7162 §3.1.4.1
-		}
-		sets = sets[1:]
 		return c
+	}, op, s.selected, func(_ int, p *pending) error { return p.refused() })
+	if s.lost != nil {
+		return s.lost
 	}
-	err = s.pipeline(next, "read folder", s.selected, func(_ int, p *pending) error { return p.refused() })
-	if err != nil {
-		return err
+	if unsent != nil {
+		return unsent
 	}
-	return m.finish()
+	if err == nil {
+		return x.finish()
+	}
+	return err
 }
+
+// metaListing is the step of a List.
+type metaListing struct {
+	metaReader
+	list *List
+	next []Query
+	made bool
+}
+
+func newListing(s *Session, raw string, l *List) *metaListing {
+	items := l.Items
+	items.ModSeq = items.ModSeq && s.condstore()
+	return &metaListing{list: l, metaReader: metaReader{s: s, raw: raw, items: items, want: items.wants(), fn: l.Each, open: map[uint32]*partial{}}}
+}
+
+func (l *metaListing) command() (*wire.Command, error) {
+	if !l.made {
+		l.made = true
+		for _, q := range l.list.Queries {
+			spans, err := parseSet(q.Set)
+			if err != nil {
+				return nil, &providers.Error{Op: "read folder", Subject: l.raw, Reason: providers.Refused, Err: err}
+			}
+			if q.ChangedSince > 0 && !l.s.condstore() {
+				return nil, l.s.lacksCondstore(l.raw)
+			}
+			l.spans = append(l.spans, spans...)
+			for _, set := range splitSet(q.Set) {
+				l.next = append(l.next, Query{set, q.ChangedSince})
+			}
+		}
+	}
+	if len(l.next) == 0 || l.failed != nil {
+		return nil, nil
+	}
+	q := l.next[0]
+	l.next = l.next[1:]
+	c := wire.NewCommand("UID FETCH").Set(q.Set).Items(l.items.words()...)
+	if q.ChangedSince > 0 {
+		c.Items(fmt.Sprintf("CHANGEDSINCE %d", q.ChangedSince)) // RFC 7162 §3.1.4.1
+	}
+	return c, nil
+}
+
+func (l *metaListing) answered(*pending) {}
 
 func (f FetchItems) wants() int {
 	want := hasUID
@@ -130,6 +172,8 @@ func (f FetchItems) words() []string {
 // metaReader puts FETCH responses together for FetchMeta.
 type metaReader struct {
 	s      *Session
+	raw    string
+	items  FetchItems
 	spans  []span
 	want   int
 	fn     func(Meta) error
@@ -193,7 +237,7 @@ func (m *metaReader) finish() error {
 		return m.failed
 	}
 	if m.broken != nil {
-		return &providers.Error{Op: "read folder", Subject: m.s.selected, Reason: providers.Protocol, Err: m.broken,
+		return &providers.Error{Op: "read folder", Subject: m.raw, Reason: providers.Protocol, Err: m.broken,
 			Remedy: "report it with the name of the host; messages would be missed without this error"}
 	}
 	return nil

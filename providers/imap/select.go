@@ -45,30 +45,7 @@ func (s *Session) open(ctx context.Context, command, raw string) (Selected, erro
 	var sel Selected
 	var permanent bool
 	s.exists, s.selected = 0, ""
-	s.untagged = func(resp wire.Response) error {
-		st := resp.Status
-		switch {
-		case resp.Type == "FLAGS":
-			v, err := s.r.Value()
-			if err != nil {
-				return err
-			}
-			sel.Flags = v.Texts()
-		case st.Kind != "OK":
-		case st.Code == "UIDVALIDITY":
-			sel.UIDValidity = number(st.Args)
-		case st.Code == "UIDNEXT":
-			sel.UIDNext = number(st.Args)
-		case st.Code == "HIGHESTMODSEQ":
-			sel.HighestModSeq, _ = strconv.ParseUint(st.Args, 10, 64)
-		case st.Code == "UIDNOTSTICKY":
-			sel.UIDNotSticky = true
-		case st.Code == "PERMANENTFLAGS":
-			permanent = true
-			sel.PermanentFlags = strings.Fields(strings.Trim(st.Args, "()"))
-		}
-		return nil
-	}
+	s.untagged = func(resp wire.Response) error { return sel.read(s, resp, &permanent) }
 	c := wire.NewCommand(command).String(raw)
 	if s.condstore() {
 		c.Items("CONDSTORE") // RFC 7162 §3.1.8
@@ -83,13 +60,7 @@ func (s *Session) open(ctx context.Context, command, raw string) (Selected, erro
 	if err := p.refused(); err != nil {
 		return Selected{}, err // and no folder is selected any more (RFC 3501 §6.3.1)
 	}
-	sel.Exists = s.exists
-	sel.ReadOnly = command == "EXAMINE" || p.status.Code == "READ-ONLY"
-	if !permanent {
-		sel.PermanentFlags = slices.Clone(sel.Flags)
-	}
-	sel.AnyKeyword = slices.Contains(sel.PermanentFlags, `\*`)
-	sel.PermanentFlags = settable(sel.PermanentFlags)
+	sel.finish(p.status, command == "SELECT", permanent)
 	s.selected, s.readOnly = raw, sel.ReadOnly
 	return sel, nil
 }

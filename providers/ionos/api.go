@@ -32,7 +32,7 @@ func (a *api) Features() providers.ZoneFeatures { return providers.ZoneFeatures{
 // Check implements hosted.Host.
 func (a *api) Check(set plan.RRset) error {
 	if !slices.Contains(types, set.Type) {
-		return unserved(set)
+		return unserved()
 	}
 	return nil
 }

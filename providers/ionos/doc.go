@@ -79,6 +79,6 @@ func words(body []byte) string {
 // documented is refused before anything is written.
 var types = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
 
-func unserved(set plan.RRset) error {
+func unserved() error {
 	return fmt.Errorf("the API documents %s alone", strings.Join(types, ", "))
 }

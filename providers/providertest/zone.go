@@ -21,6 +21,10 @@ type ZoneFixture struct {
 	// Read reads one set from the server itself, not by the provider.
 	Read func(t *testing.T, name, typ string) plan.RRset
 
+	// Refuses tells sets that the system can't hold, such as of a type that it doesn't know: Update must
+	// refuse them before it writes. nil = it holds all.
+	Refuses func(plan.RRset) bool
+
 	// What follows may be nil where the system can't be made to do it; the cases are
 	// skipped then, by name.
 
@@ -161,11 +165,15 @@ func (s *zoneSuite) converge(t *testing.T) {
 	for _, c := range zoneCases {
 		t.Run(c.name, func(t *testing.T) {
 			name := s.next()
+			if bad, ok := s.unserved(c, name); ok {
+				s.refuses(t, bad)
+				return
+			}
 			was := map[string]plan.RRset{}
 			for i, state := range c.states {
 				var changes []plan.RRsetChange
 				for _, want := range state {
-					want = placed(want, name)
+					want = s.clamped(placed(want, name))
 					key := want.Name + " " + want.Type
 					old, known := was[key]
 					if !known {
@@ -185,6 +193,49 @@ func (s *zoneSuite) converge(t *testing.T) {
 			s.untouched(t)
 		})
 	}
+}
+
+// clamped has a TTL that the system takes; the suite asks for the ends of what DNS allows.
+func (s *zoneSuite) clamped(set plan.RRset) plan.RRset {
+	f := s.Zone.Features()
+	if set.Exists() {
+		set.TTL = max(set.TTL, f.MinimumTTL)
+		if f.MaximumTTL > 0 {
+			set.TTL = min(set.TTL, f.MaximumTTL)
+		}
+	}
+	return set
+}
+
+// unserved is the first set of the case that the system can't hold.
+func (s *zoneSuite) unserved(c zoneCase, name string) (plan.RRset, bool) {
+	if s.Refuses == nil {
+		return plan.RRset{}, false
+	}
+	for _, state := range c.states {
+		for _, set := range state {
+			if set = s.clamped(placed(set, name)); set.Exists() && s.Refuses(set) {
+				return set, true
+			}
+		}
+	}
+	return plan.RRset{}, false
+}
+
+// refuses fails unless the set is refused with nothing written, also not what is beside it in the update.
+func (s *zoneSuite) refuses(t *testing.T, bad plan.RRset) {
+	t.Helper()
+	good := placed(rr("good", "A", 300, "192.0.2.1"), bad.Name)
+	before := s.serial(t)
+	err := s.Zone.Update(t.Context(), []plan.RRsetChange{
+		{Old: plan.RRset{Name: good.Name, Type: "A"}, New: good},
+		{Old: plan.RRset{Name: bad.Name, Type: bad.Type}, New: bad},
+	})
+	refusedAs(t, err, providers.Refused)
+	if after := s.serial(t); after != before {
+		t.Errorf("a refused update has written: serial %d, was %d", after, before)
+	}
+	s.holds(t, plan.RRset{Name: good.Name, Type: "A"})
 }
 
 // placed puts a case's set below the case's name; "@" is that name.

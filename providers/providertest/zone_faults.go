@@ -155,6 +155,18 @@ func (s *zoneSuite) refusals(t *testing.T) {
 			s.holds(t, plan.RRset{Name: good.Name, Type: "A"})
 		})
 	}
+	t.Run("a TTL that the system doesn't take", func(t *testing.T) {
+		f := s.Zone.Features()
+		if f.MinimumTTL < 2 && f.MaximumTTL == 0 {
+			t.Skip("it takes any")
+		}
+		if f.MinimumTTL > 1 {
+			s.refuses(t, placed(rr("@", "A", f.MinimumTTL-1, "192.0.2.1"), s.next()))
+		}
+		if f.MaximumTTL > 0 {
+			s.refuses(t, placed(rr("@", "A", f.MaximumTTL+1, "192.0.2.1"), s.next()))
+		}
+	})
 	t.Run("one set twice", func(t *testing.T) {
 		name := s.next()
 		old := placed(gone("@", "A"), name)

@@ -123,7 +123,7 @@ func View(path string) (*DB, error) {
 // dsn names a database file for SQLite. The name goes into a URI: characters
 // such as ? and % must not end it.
 func dsn(path string) string {
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=1"
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=1&_stmt_cache_size=64"
 }
 
 func (d *DB) open(target string) error {

@@ -1,16 +1,13 @@
 package dnstest
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -53,9 +50,9 @@ type BINDOptions struct {
 // Zone files are completed as NewZone does. Where BIND isn't installed the test is skipped.
 func StartBIND(tb TB, o BINDOptions) *BIND {
 	tb.Helper()
-	named, err := findNamed()
-	if err != nil {
-		tb.Skipf("BIND is not installed: %v", err)
+	named := Find("named")
+	if named == "" {
+		tb.Skipf("BIND is not installed")
 	}
 	b := &BIND{Key: newKey("mxodus."), Weak: newKey("weak."), dir: tb.TempDir()}
 	b.Addr = freeAddr(tb)
@@ -93,13 +90,6 @@ func StartBIND(tb TB, o BINDOptions) *BIND {
 		b.run(tb, named, secondary, b.Secondary, conf, o.Zones)
 	}
 	return b
-}
-
-func findNamed() (string, error) {
-	if path, err := exec.LookPath("named"); err == nil {
-		return path, nil
-	}
-	return exec.LookPath("/usr/sbin/named") // not in the path of ordinary users on Debian
 }
 
 func newKey(name string) Key {
@@ -186,58 +176,7 @@ func writeFile(tb TB, path, text string) {
 func (b *BIND) run(tb TB, named, dir, addr, conf string, zones map[string]string) {
 	tb.Helper()
 	writeFile(tb, filepath.Join(dir, "named.conf"), conf)
-	logName := filepath.Join(dir, "log")
-	log, err := os.Create(logName)
-	if err != nil {
-		tb.Fatalf("%v", err)
-	}
-	cmd := exec.Command(named, "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf"))
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	ended := make(chan error, 1)
-	started := make(chan error)
-	go func() {
-		// The kernel ends the child with the thread that started it, so that thread has to stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		dieWithUs(cmd)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			ended <- cmd.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		tb.Fatalf("named: %v", err)
-	}
-	tb.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended by itself
-		<-ended
-		_ = log.Close() // named wrote it, not we
-	})
-	client := &dns.Client{Net: "tcp", Timeout: time.Second}
-	for try := range 600 {
-		missing := ""
-		for origin := range zones {
-			m := new(dns.Msg)
-			m.SetQuestion(origin, dns.TypeSOA)
-			r, _, err := client.ExchangeContext(context.Background(), m, addr)
-			if err != nil || r.Rcode != dns.RcodeSuccess || !r.Authoritative {
-				missing = origin
-			}
-		}
-		if missing == "" {
-			return
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			tb.Fatalf("named ended: %v\n%s", err, readLog(logName))
-		case <-time.After(50 * time.Millisecond):
-		}
-		if try == 599 {
-			tb.Fatalf("named does not serve %s\n%s", missing, readLog(logName))
-		}
-	}
+	Daemon(tb, dir, func() bool { return serves(addr, zones) }, named, "-g", "-n", "1", "-c", filepath.Join(dir, "named.conf"))
 }
 
 func readLog(name string) string {

@@ -22,8 +22,10 @@ type Resolver struct {
 	udp     *dns.Server
 	tcp     *dns.Server
 
-	mu    sync.Mutex
-	cache map[dns.Question]cached
+	mu     sync.Mutex
+	cache  map[dns.Question]cached
+	valid  bool
+	broken bool
 }
 
 type cached struct {
@@ -51,6 +53,22 @@ func (r *Resolver) Addr() string { return r.addr }
 // Close ends the resolver.
 func (r *Resolver) Close() error { return errors.Join(r.udp.Shutdown(), r.tcp.Shutdown()) }
 
+// Validate makes the resolver take every answer for authentic (AD) where it is asked to say so, as
+// one that validates does in a signed domain.
+func (r *Resolver) Validate(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.valid = on
+}
+
+// Break makes the resolver refuse every answer whose signatures it is asked to check, as one that
+// validates does where a chain is broken.
+func (r *Resolver) Break(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = on
+}
+
 // Flush forgets everything.
 func (r *Resolver) Flush() {
 	r.mu.Lock()
@@ -73,7 +91,11 @@ func (r *Resolver) handle(w dns.ResponseWriter, m *dns.Msg) {
 	reply := new(dns.Msg)
 	reply.SetReply(m)
 	reply.RecursionAvailable = true
-	if a := r.answer(q, m.RecursionDesired); a != nil {
+	r.mu.Lock()
+	valid, broken := r.valid, r.broken
+	r.mu.Unlock()
+	if a := r.answer(q, m.RecursionDesired); a != nil && (!broken || m.CheckingDisabled) {
+		reply.AuthenticatedData = valid && m.AuthenticatedData
 		reply.Rcode, reply.Answer, reply.Ns = a.Rcode, a.Answer, a.Ns
 	} else {
 		reply.Rcode = dns.RcodeServerFailure

@@ -31,6 +31,8 @@ type Client struct {
 	Authorize func(h http.Header, secret string)
 	// Words picks the host's own words out of the body of a refusal; "" = the body as it is.
 	Words func(body []byte) string
+	// Reason reclassifies a refusal by the host's own code; "" leaves what the status says. May be nil.
+	Reason func(status int, body []byte) providers.Reason
 	// Every is the time between two requests on average; Burst of them may come at once.
 	Every time.Duration
 	Burst int
@@ -221,7 +223,6 @@ func (c *Client) refusal(e *providers.Error, resp *http.Response, body []byte, s
 	switch s := resp.StatusCode; {
 	case s == http.StatusUnauthorized:
 		e.Reason = providers.Authentication
-		e.Remedy = fmt.Sprintf("see whether %s is right, still valid and allowed to change DNS", c.Credentials)
 	case s == http.StatusNotFound:
 		e.Reason = providers.NotFound
 	case s == http.StatusConflict, s == http.StatusPreconditionFailed:
@@ -239,6 +240,14 @@ func (c *Client) refusal(e *providers.Error, resp *http.Response, body []byte, s
 		e.Reason, e.Remedy = providers.Protocol, "the host redirects, which is not followed: see whether "+c.Base+" is the right endpoint"
 	default:
 		e.Reason = providers.Refused
+	}
+	if c.Reason != nil {
+		if r := c.Reason(resp.StatusCode, body); r != "" {
+			e.Reason = r
+		}
+	}
+	if e.Reason == providers.Authentication {
+		e.Remedy = fmt.Sprintf("see whether %s is right, still valid and allowed to change DNS", c.Credentials)
 	}
 	return e
 }

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/bits"
 	"os"
+	"sync"
 )
 
 const (
 	// memoryBudget bounds message octets in memory, over all passes.
-	memoryBudget = 32 << 20
+	memoryBudget = 12 << 20
 	// spoolBudget bounds message octets in spool files, over all passes.
 	spoolBudget = 1 << 30
 	// spoolFrom is the size from which a message goes through a file.
@@ -24,6 +26,7 @@ type body struct {
 	memory []byte
 	file   *os.File
 	held   *budget
+	cost   int64 // octets of held
 
 	digest    digest
 	messageID string
@@ -40,16 +43,18 @@ func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body
 	}()
 	h := newHasher()
 	if size < spoolFrom {
-		if err := e.memory.take(ctx, size); err != nil {
+		b.cost = bufferSize(size)
+		if err := e.memory.take(ctx, b.cost); err != nil {
 			return b, err
 		}
 		b.held = e.memory
-		b.memory = make([]byte, size)
+		b.memory = buffers.get(int(size))
 		if _, err := io.ReadFull(r, b.memory); err != nil {
 			return b, fmt.Errorf("read a message of %d octets: %w", size, err)
 		}
 		h.Write(b.memory)
 	} else {
+		b.cost = size
 		if err := e.disk.take(ctx, size); err != nil {
 			return b, err
 		}
@@ -65,7 +70,17 @@ func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body
 			return b, fmt.Errorf("read a message of %d octets, after %d: %w", size, n, err)
 		}
 	}
-	b.digest, b.messageID = h.sum(), h.messageID()
+	b.digest = h.sum()
+	head := b.memory
+	if b.file != nil {
+		head = make([]byte, headerKept)
+		n, err := b.file.ReadAt(head, 0)
+		if err != nil && err != io.EOF {
+			return b, fmt.Errorf("read a spool file: %w", err)
+		}
+		head = head[:n]
+	}
+	b.messageID = messageIDOf(head)
 	return b, nil
 }
 
@@ -86,6 +101,28 @@ func (e *Engine) spool() (*os.File, error) {
 	return f, nil
 }
 
+// buffers keeps the memory of messages that are gone for those that come: as garbage it
+// would be there a second time.
+var buffers pool
+
+// pool holds buffers by size, in powers of two.
+type pool struct{ sizes [21]sync.Pool }
+
+// bufferSize is how much memory get takes for n octets.
+func bufferSize(n int64) int64 { return 1 << bits.Len64(uint64(max(n, 1)-1)) }
+
+// get returns n octets, at most spoolFrom, of any content.
+func (p *pool) get(n int) []byte {
+	class := bits.Len(uint(max(n, 1) - 1))
+	if b, ok := p.sizes[class].Get().(*[]byte); ok {
+		return (*b)[:n]
+	}
+	return make([]byte, n, 1<<class)
+}
+
+// put takes back what get gave. Nobody may use it after that.
+func (p *pool) put(b []byte) { p.sizes[bits.Len(uint(cap(b)-1))].Put(&b) }
+
 // open returns a new reader over the whole message.
 func (b *body) open() io.Reader {
 	if b.file != nil {
@@ -101,7 +138,10 @@ func (b *body) close() {
 		b.file = nil
 	}
 	if b.held != nil {
-		b.held.give(b.size)
+		b.held.give(b.cost)
+		if b.memory != nil {
+			buffers.put(b.memory)
+		}
 		b.held, b.memory = nil, nil
 	}
 }

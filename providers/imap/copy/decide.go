@@ -26,7 +26,8 @@ func lookAt(f manifest.Folder, now manifest.Numbers, mode providers.PassMode) lo
 	case !f.Complete || was.UIDValidity != now.UIDValidity || was.UIDNext == 0 || now.UIDNext == 0:
 		return look{open: true, all: true, flags: mode == providers.BeforeFlip}
 	case mode == providers.AfterFlip:
-		return look{open: was.UIDNext != now.UIDNext}
+		// Fewer messages: some may have been moved to another folder.
+		return look{open: was.UIDNext != now.UIDNext || was.Messages != now.Messages}
 	case was.HighestModSeq == 0 || now.HighestModSeq == 0:
 		same := was == now
 		return look{open: !same || now.Messages > 0, flags: true}

@@ -41,6 +41,7 @@ func TestLookAt(t *testing.T) {
 		"empty, without mod-sequences":   {done(with(plain, func(n *manifest.Numbers) { n.Messages = 0 })), with(plain, func(n *manifest.Numbers) { n.Messages = 0 }), before, look{flags: true}},
 		"after the flip, flags":          {done(n), with(n, func(n *manifest.Numbers) { n.HighestModSeq = 101 }), after, look{}},
 		"after the flip, new mail":       {done(n), with(n, func(n *manifest.Numbers) { n.UIDNext = 11 }), after, look{open: true}},
+		"after the flip, one vanished":   {done(n), with(n, func(n *manifest.Numbers) { n.Messages = 4 }), after, look{open: true}},
 		"after the flip, not finished":   {manifest.Folder{Numbers: n}, n, after, look{open: true, all: true}},
 		"after the flip, plain, nothing": {done(plain), plain, after, look{}},
 	} {
@@ -144,9 +145,7 @@ func TestMessageID(t *testing.T) {
 		"":                                                    "",
 		"X-Message-ID: <a@b>\nMessage-Id: c d <e@f>\nTo: x\n": "c d <e@f",
 	} {
-		h := newHasher()
-		h.Write([]byte(octets))
-		if got := h.messageID(); got != want {
+		if got := messageIDOf([]byte(octets)); got != want {
 			t.Errorf("Message-ID of %q is %q, want %q", octets, got, want)
 		}
 	}

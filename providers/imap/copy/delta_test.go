@@ -137,6 +137,31 @@ func TestAfterTheFlipOnlyAdds(t *testing.T) {
 	}
 }
 
+// TestMovesAfterTheFlipAreNotCopiedAgain moves messages at the source: one stays where it was
+// put at the target, and one is where its owner has moved it.
+func TestMovesAfterTheFlipAreNotCopiedAgain(t *testing.T) {
+	src, dst := dovecots(t)
+	src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one"), mail("INBOX", "two"), mail("INBOX", "three"), mail("A", "four")})
+	b := newBench(t, src, dst, t.TempDir(), nil)
+	b.pass(providers.BeforeFlip)
+	if _, err := dst.selected(t, "INBOX").Move(uidSet(2), "Trash").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := src.selected(t, "INBOX").Move(uidSet(1, 2), "A").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	src.fill(t, []imaptest.GeneratedMail{mail("A", "straggler")})
+	if r := b.pass(providers.AfterFlip); r.Copied != 1 || r.Moved+r.Deleted+r.Flags != 0 {
+		t.Errorf("%+v, want the straggler alone", r)
+	}
+	got := dst.read(t)
+	if len(got["INBOX"]) != 2 || len(got["A"]) != 2 || len(got["Trash"]) != 1 {
+		t.Errorf("at the target: %d, %d and %d messages, want one and three in INBOX, four and the straggler in A, two in Trash",
+			len(got["INBOX"]), len(got["A"]), len(got["Trash"]))
+	}
+	b.idle(providers.AfterFlip)
+}
+
 // TestWhatWasThereStays copies into a mailbox that holds mail, also the same message.
 func TestWhatWasThereStays(t *testing.T) {
 	src, dst := dovecots(t)

@@ -26,7 +26,7 @@ func (d digest) rewritten() []byte {
 	return d.canonical[:]
 }
 
-// headerKept bounds how much of a message is kept to find its Message-ID.
+// headerKept bounds how much of a message is searched for its Message-ID.
 const headerKept = 32 << 10
 
 // hasher computes a digest while octets pass. Most messages are canonical
@@ -34,22 +34,30 @@ const headerKept = 32 << 10
 type hasher struct {
 	raw, canonical hash.Hash
 	last           byte
-	header         []byte
 }
 
 func newHasher() *hasher { return &hasher{raw: sha256.New()} }
 
 // Write takes the next octets. It never fails.
 func (h *hasher) Write(p []byte) (int, error) {
-	if room := headerKept - len(h.header); room > 0 {
-		h.header = append(h.header, p[:min(room, len(p))]...)
-	}
 	begin := 0 // what of p has gone into both hashes
+	nul := bytes.IndexByte(p, 0)
 	for i := 0; i < len(p); i++ {
-		// IndexAny would be no faster here: LF is in every line.
+		next := bytes.IndexByte(p[i:], '\n')
+		if next < 0 {
+			next = len(p) - i
+		}
+		if nul >= i && nul < i+next {
+			next = nul - i
+		}
+		if i += next; i == len(p) {
+			break
+		}
 		c := p[i]
-		if c != '\n' && c != 0 {
-			continue
+		if c == 0 {
+			if nul = bytes.IndexByte(p[i+1:], 0); nul >= 0 {
+				nul += i + 1
+			}
 		}
 		before := h.last
 		if i > 0 {
@@ -101,10 +109,10 @@ func (h *hasher) sum() digest {
 	return d
 }
 
-// messageID is the first Message-ID of the header without its brackets, ""
+// messageIDOf is the first Message-ID of a message's header without its brackets, ""
 // when there is none. It helps people to find a message and identifies nothing.
-func (h *hasher) messageID() string {
-	header := h.header
+func messageIDOf(message []byte) string {
+	header := message[:min(len(message), headerKept)]
 	for _, end := range []string{"\r\n\r\n", "\n\n"} {
 		if i := bytes.Index(header, []byte(end)); i >= 0 {
 			header = header[:i]

@@ -7,9 +7,10 @@
 //  1. both sides are listed; folders whose numbers are those of the last
 //     finished pass are not opened (pass.go, decide.go);
 //  2. changed folders are enumerated at the source: what is new, what has
-//     vanished, whose flags changed (enumerate.go);
+//     vanished, whose flags changed (survey.go for all of them at
+//     once, enumerate.go for one that is out of the ordinary);
 //  3. new messages are read, hashed and appended at the target, with a
-//     durable intent before each APPEND and a claim after it (transfer.go);
+//     durable intent before each APPEND and a claim after it (reader.go, writer.go);
 //  4. messages in doubt, sent without an answer, are looked for at the target
 //     and claimed or sent again (doubt.go);
 //  5. flags are merged, messages that moved between folders are moved, and

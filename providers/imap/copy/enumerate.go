@@ -98,7 +98,7 @@ func (r *run) enumerate(ctx context.Context, w *worker, f *folder) error {
 			}
 		}
 		before := int64(sel.Exists) - int64(len(fresh.messages))
-		if look.flags && look.changed == 0 || r.spec.Mode == providers.BeforeFlip && before != int64(was.Messages) {
+		if look.flags && look.changed == 0 || before != int64(was.Messages) {
 			look.all = true
 		} else {
 			if err := r.hold(ctx, f, fresh, was.UIDNext, false); err != nil {

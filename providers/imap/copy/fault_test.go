@@ -138,6 +138,11 @@ func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
 				}
 			}
 			b.equal()
+			for _, c := range []*cutter{source, target} {
+				c.mu.Lock()
+				c.plan = func() (int64, int64) { return -1, -1 }
+				c.mu.Unlock()
+			}
 			b.idle(providers.BeforeFlip)
 		})
 	}

@@ -18,6 +18,7 @@ type folder struct {
 	subscribed bool
 	now        manifest.Numbers // as listed
 	look       look
+	surveyed   stage
 	seen       manifest.Numbers // what the enumeration stands for
 	fresh      bool             // it has no row in the manifest before this pass
 	partial    bool             // something is left for the next pass
@@ -44,12 +45,21 @@ type target struct {
 	mu     sync.Mutex
 	next   uint32 // what is sent from now on gets this UID or a higher one
 	synced bool   // its claims were held against its UIDVALIDITY in this pass
+	sel    imap.Selected
+	ready  bool // sel is from this pass and nothing has changed since, as far as we know
 }
 
 func (t *target) window() uint32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.next
+}
+
+// deleted notes that the folder is gone: it is looked at, and made again, before more is sent there.
+func (t *target) deleted() {
+	t.mu.Lock()
+	t.listed, t.ready = false, false
+	t.mu.Unlock()
 }
 
 // reached notes that UIDs below next are given out.
@@ -66,10 +76,24 @@ func (r *run) begin(ctx context.Context) error {
 		return err
 	}
 	var sourceList, targetList []imap.ListEntry
-	if err := both(
-		func() (err error) { sourceList, err = w.src.List(ctx); return },
-		func() (err error) { targetList, err = w.dst.List(ctx); return },
-	); err != nil {
+	if err := w.attempt(ctx, func(ctx context.Context, w *worker) error {
+		return both(
+			func() error {
+				src, err := w.source(ctx)
+				if err == nil {
+					sourceList, err = src.List(ctx)
+				}
+				return err
+			},
+			func() error {
+				dst, err := w.target(ctx)
+				if err == nil {
+					targetList, err = dst.List(ctx)
+				}
+				return err
+			},
+		)
+	}); err != nil {
 		return err
 	}
 	mappings, err := imap.MapFolders(sourceList, targetList, r.spec.Mailbox.Folders)

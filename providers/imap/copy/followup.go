@@ -35,67 +35,69 @@ func (r *run) mergeFlags(ctx context.Context) error {
 			byTarget[m.Target] = append(byTarget[m.Target], c)
 		}
 	}
-	var jobs []job
-	for _, id := range order {
-		jobs = append(jobs, func(ctx context.Context, w *worker) error { return r.storeFlags(ctx, w, id, byTarget[id]) })
+	if len(order) == 0 {
+		return nil
 	}
-	return r.do(ctx, 1+len(jobs)/25, jobs)
+	return r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error { return r.storeFlags(ctx, w, order, byTarget) }})
 }
 
-// storeFlags merges flags in one target folder; messages with the same change
+// storeFlags merges flags in target folders; messages of a folder with the same change
 // share a command.
-func (r *run) storeFlags(ctx context.Context, w *worker, targetID int64, changes []flagChange) error {
-	t, err := r.targetByID(targetID)
+func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget map[int64][]flagChange) error {
+	targets, refused, err := r.prepareByID(ctx, w, order)
 	if err != nil {
 		return err
 	}
-	if !t.listed {
-		return nil // its users deleted it
-	}
-	sel, err := r.openTarget(ctx, w, t)
+	dst, err := w.target(ctx)
 	if err != nil {
 		return err
 	}
-	type delta struct{ add, remove string }
-	groups := map[delta][]uint32{}
-	var order []delta
+	var done []flagChange // whose base is what the source has now
+	var later error       // a refusal that passes
 	stored, lostKeywords := 0, 0
-	for _, c := range changes {
-		m, err := r.m.Message(ctx, c.id)
-		if err != nil {
-			return err
-		}
-		if m.TargetUID == 0 || m.TargetUIDValidity != sel.UIDValidity {
-			continue // it is there no more
-		}
-		add, lost := storable(c.add, sel)
-		remove, _ := storable(c.remove, sel)
-		lostKeywords += keywords(lost)
-		if len(add)+len(remove) == 0 {
-			continue
-		}
-		d := delta{strings.Join(add, " "), strings.Join(remove, " ")}
-		if groups[d] == nil {
-			order = append(order, d)
-		}
-		groups[d] = append(groups[d], m.TargetUID)
-		stored++
-	}
-	for _, d := range order {
-		set := imap.FormatSet(groups[d])
-		if d.add != "" {
-			if err := w.dst.Store(ctx, set, "+FLAGS", strings.Fields(d.add)); err != nil {
-				return err
+	i := 0
+	if err := dst.Visit(ctx, func() *imap.Visit {
+		for i < len(order) {
+			t, changes := targets[i], byTarget[order[i]]
+			i++
+			if t == nil {
+				continue // its users deleted it
+			}
+			if refused[t] != nil {
+				r.refusedFolder(refused[t], &later)
+				continue
+			}
+			stores, n, lost, err := r.merges(ctx, t, changes)
+			if err != nil {
+				later = err
+				return nil
+			}
+			id := order[i-1]
+			if len(stores) == 0 {
+				byTarget[id] = nil
+				done = append(done, changes...)
+				lostKeywords += lost
+				continue
+			}
+			return &imap.Visit{
+				Raw: t.Raw, Write: true, Change: &imap.Change{Stores: stores},
+				Opened: func(sel imap.Selected) error { return t.same(sel) },
+				Done: func(err error) {
+					if err != nil {
+						r.refusedFolder(err, &later)
+						return
+					}
+					byTarget[id] = nil // not again, should another folder have to be tried again
+					done = append(done, changes...)
+					stored, lostKeywords = stored+n, lostKeywords+lost
+				},
 			}
 		}
-		if d.remove != "" {
-			if err := w.dst.Store(ctx, set, "-FLAGS", strings.Fields(d.remove)); err != nil {
-				return err
-			}
-		}
-		r.steps.Add(1)
+		return nil
+	}); err != nil {
+		return err
 	}
-	if err := inGroups(changes, func(group []flagChange) error {
+	if err := inGroups(done, func(group []flagChange) error {
 		return r.m.Update(ctx, func(t *manifest.Tx) error {
 			for _, c := range group {
 				if err := t.SetFlags(c.id, c.flags); err != nil {
@@ -107,11 +109,80 @@ func (r *run) storeFlags(ctx context.Context, w *worker, targetID int64, changes
 	}); err != nil {
 		return err
 	}
+	r.steps.Add(int64(len(done)))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Flags += stored
 	r.result.KeywordsLost += lostKeywords
-	return nil
+	return later
+}
+
+// refusedFolder takes note of a refusal that concerns one folder: it makes the pass an
+// incomplete one, or is kept in later when it may pass.
+func (r *run) refusedFolder(err error, later *error) {
+	if passing(err) {
+		*later = err
+		return
+	}
+	r.mu.Lock()
+	r.failed = append(r.failed, err)
+	r.mu.Unlock()
+}
+
+// merges are the commands for changes of flags in one folder, and of how many messages.
+func (r *run) merges(ctx context.Context, t *target, changes []flagChange) (stores []imap.FlagStore, messages, lostKeywords int, err error) {
+	type delta struct{ add, remove string }
+	groups := map[delta][]uint32{}
+	var order []delta
+	for _, c := range changes {
+		m, err := r.m.Message(ctx, c.id)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		if m.TargetUID == 0 || m.TargetUIDValidity != t.sel.UIDValidity {
+			continue // it is there no more
+		}
+		add, lost := storable(c.add, t.sel)
+		remove, _ := storable(c.remove, t.sel)
+		lostKeywords += keywords(lost)
+		if len(add)+len(remove) == 0 {
+			continue
+		}
+		d := delta{strings.Join(add, " "), strings.Join(remove, " ")}
+		if groups[d] == nil {
+			order = append(order, d)
+		}
+		groups[d] = append(groups[d], m.TargetUID)
+		messages++
+	}
+	for _, d := range order {
+		set := imap.FormatSet(groups[d])
+		if d.add != "" {
+			stores = append(stores, imap.FlagStore{Set: set, Mode: "+FLAGS", Flags: strings.Fields(d.add)})
+		}
+		if d.remove != "" {
+			stores = append(stores, imap.FlagStore{Set: set, Mode: "-FLAGS", Flags: strings.Fields(d.remove)})
+		}
+	}
+	return stores, messages, lostKeywords, nil
+}
+
+// prepareByID prepares target folders; those that are not there any more are nil.
+func (r *run) prepareByID(ctx context.Context, w *worker, ids []int64) (targets []*target, refused map[*target]error, err error) {
+	targets = make([]*target, len(ids))
+	var open []*target
+	for i, id := range ids {
+		t, err := r.targetByID(id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if t.listed {
+			targets[i] = t
+			open = append(open, t)
+		}
+	}
+	refused, err = r.prepare(ctx, w, open)
+	return targets, refused, err
 }
 
 // mirrorDeletes deletes at the target what was deleted at the source: only before
@@ -143,55 +214,77 @@ func (r *run) mirrorDeletes(ctx context.Context) error {
 		}
 		byTarget[m.Target] = append(byTarget[m.Target], m)
 	}
-	var jobs []job
-	for _, id := range order {
-		jobs = append(jobs, func(ctx context.Context, w *worker) error { return r.delete(ctx, w, id, byTarget[id]) })
-	}
-	return r.do(ctx, 1, jobs)
+	return r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error { return r.delete(ctx, w, order, byTarget) }})
 }
 
-func (r *run) delete(ctx context.Context, w *worker, targetID int64, gone []manifest.Message) error {
-	t, err := r.targetByID(targetID)
+func (r *run) delete(ctx context.Context, w *worker, order []int64, byTarget map[int64][]manifest.Message) error {
+	dst, err := w.target(ctx)
 	if err != nil {
 		return err
 	}
-	if !t.listed {
-		return nil
-	}
-	sel, err := r.openTarget(ctx, w, t)
-	if err != nil {
-		return err
-	}
-	if !w.dst.Has("UIDPLUS") {
+	if !dst.Has("UIDPLUS") {
 		// A plain EXPUNGE would take with it what others have marked.
 		r.refusedWith("deletions can't be mirrored: the target does not offer UIDPLUS")
 		return nil
 	}
-	if t.Baseline.Messages > 0 && t.Baseline.UIDValidity != sel.UIDValidity {
-		// Messages that were there before us may look like ours; their UIDs no longer tell them apart.
-		return nil
-	}
-	var uids []uint32
-	var ids []int64
-	for _, m := range gone {
-		if m, err = r.m.Message(ctx, m.ID); err != nil {
-			return err
-		}
-		if m.TargetUID != 0 && m.TargetUIDValidity == sel.UIDValidity && m.Vanished != 0 {
-			uids, ids = append(uids, m.TargetUID), append(ids, m.ID)
-		}
-	}
-	if len(uids) == 0 {
-		return nil
-	}
-	set := imap.FormatSet(uids)
-	if err := w.dst.Store(ctx, set, "+FLAGS", []string{`\Deleted`}); err != nil {
+	targets, refused, err := r.prepareByID(ctx, w, order)
+	if err != nil {
 		return err
 	}
-	if err := w.dst.Expunge(ctx, set); err != nil {
+	if dst, err = w.target(ctx); err != nil {
 		return err
 	}
-	if err := inGroups(ids, func(ids []int64) error {
+	var done []int64
+	var later error // a refusal that passes
+	i := 0
+	if err := dst.Visit(ctx, func() *imap.Visit {
+		for i < len(order) {
+			t, gone := targets[i], byTarget[order[i]]
+			i++
+			switch {
+			case t == nil:
+				continue
+			case refused[t] != nil:
+				r.refusedFolder(refused[t], &later)
+				continue
+			case t.Baseline.Messages > 0 && t.Baseline.UIDValidity != t.sel.UIDValidity:
+				// Messages that were there before us may look like ours; their UIDs no longer tell them apart.
+				continue
+			}
+			var uids []uint32
+			var ids []int64
+			for _, m := range gone {
+				m, err := r.m.Message(ctx, m.ID)
+				if err != nil {
+					later = err
+					return nil
+				}
+				if m.TargetUID != 0 && m.TargetUIDValidity == t.sel.UIDValidity && m.Vanished != 0 && m.State == manifest.Claimed {
+					uids, ids = append(uids, m.TargetUID), append(ids, m.ID)
+				}
+			}
+			if len(uids) == 0 {
+				continue
+			}
+			set := imap.FormatSet(uids)
+			return &imap.Visit{
+				Raw: t.Raw, Write: true,
+				Opened: func(sel imap.Selected) error { return t.same(sel) },
+				Change: &imap.Change{Stores: []imap.FlagStore{{Set: set, Mode: "+FLAGS", Flags: []string{`\Deleted`}}}, Expunge: set},
+				Done: func(err error) {
+					if err != nil {
+						r.refusedFolder(err, &later)
+						return
+					}
+					done = append(done, ids...)
+				},
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := inGroups(done, func(ids []int64) error {
 		return r.m.Update(ctx, func(t *manifest.Tx) error {
 			for _, id := range ids {
 				if err := t.Forget(id); err != nil {
@@ -203,9 +296,9 @@ func (r *run) delete(ctx context.Context, w *worker, targetID int64, gone []mani
 	}); err != nil {
 		return err
 	}
-	r.steps.Add(1)
+	r.steps.Add(int64(len(done)))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Deleted += len(ids)
-	return nil
+	r.result.Deleted += len(done)
+	return later
 }

@@ -2,6 +2,9 @@ package copy
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
@@ -17,9 +20,9 @@ type move struct {
 }
 
 // movable returns a vanished message with that content whose copy nobody needs
-// any more, nil when there is none. Only before the flip: later nothing is moved at the target.
-func (r *run) movable(ctx context.Context, dst session, f *folder, digest []byte) (*manifest.Message, error) {
-	if !r.moved || r.spec.Mode != providers.BeforeFlip || !dst.Has("MOVE") {
+// any more, nil when there is none.
+func (r *run) movable(ctx context.Context, dst session, digest []byte) (*manifest.Message, error) {
+	if !r.moved || r.spec.Mode == providers.BeforeFlip && !dst.Has("MOVE") {
 		return nil, nil
 	}
 	rows, err := r.m.Moved(ctx, digest, r.finished)
@@ -40,43 +43,38 @@ func (r *run) movable(ctx context.Context, dst session, f *folder, digest []byte
 // moveAll carries out the moves that were found. A message that is not where
 // we put it stays for the next round, which copies it.
 func (r *run) moveAll(ctx context.Context) error {
-	type route struct {
-		from int64
-		to   *folder
+	if len(r.moves) == 0 {
+		return nil
 	}
-	routes := map[route][]move{}
-	var order []route
-	for _, m := range r.moves {
-		k := route{m.old.Target, m.f}
-		if routes[k] == nil {
-			order = append(order, k)
-		}
-		routes[k] = append(routes[k], m)
-	}
+	moves := r.moves
 	r.moves = nil
-	var jobs []job
-	for _, k := range order {
-		jobs = append(jobs, func(ctx context.Context, w *worker) error { return r.move(ctx, w, k.from, k.to, routes[k]) })
+	if r.spec.Mode == providers.AfterFlip {
+		return r.adopt(ctx, moves)
 	}
-	return r.do(ctx, 1, jobs)
+	return r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error { return r.move(ctx, w, moves) }})
 }
 
-func (r *run) move(ctx context.Context, w *worker, fromID int64, f *folder, moves []move) error {
-	from, err := r.targetByID(fromID)
-	if err != nil || !from.listed {
-		return err
-	}
-	to, err := r.openTarget(ctx, w, f.target)
-	if err != nil {
-		return err
-	}
-	sel, err := r.openTarget(ctx, w, from)
-	if err != nil {
-		return err
-	}
+// route is where messages are moved from and to.
+type route struct {
+	from *target
+	to   *folder
+}
+
+// moving are the messages on one route, by their UID in the old folder.
+type moving struct {
+	route
+	byUID  map[uint32]move
+	there  map[uint32]bool
+	going  []uint32
+	placed map[uint32]uint32
+	err    error
+}
+
+func (r *run) move(ctx context.Context, w *worker, moves []move) error {
 	// Rows as they are now: an attempt before this one may have moved some.
-	byUID := map[uint32]move{}
-	var uids []uint32
+	routes := map[route]*moving{}
+	var order []*moving
+	var open []*target
 	for _, m := range moves {
 		old, err := r.m.Message(ctx, m.old.ID)
 		if err != nil {
@@ -86,86 +84,209 @@ func (r *run) move(ctx context.Context, w *worker, fromID int64, f *folder, move
 		if err != nil {
 			return err
 		}
-		if old.State == manifest.Claimed && old.TargetUID != 0 && old.TargetUIDValidity == sel.UIDValidity && row.State == manifest.Seen {
-			m.old = old
-			byUID[old.TargetUID] = m
-			uids = append(uids, old.TargetUID)
+		if old.State != manifest.Claimed || old.TargetUID == 0 || row.State != manifest.Seen {
+			continue
 		}
+		from, err := r.targetByID(old.Target)
+		if err != nil {
+			return err
+		}
+		if !from.listed {
+			continue
+		}
+		k := route{from, m.f}
+		if routes[k] == nil {
+			routes[k] = &moving{route: k, byUID: map[uint32]move{}, there: map[uint32]bool{}, placed: map[uint32]uint32{}}
+			order = append(order, routes[k])
+			open = append(open, from, m.f.target)
+		}
+		m.old = old
+		routes[k].byUID[old.TargetUID] = m
 	}
-	if len(uids) == 0 {
-		return nil
-	}
-	there := map[uint32]bool{}
-	if err := w.dst.FetchMeta(ctx, imap.FormatSet(uids), imap.FetchItems{}, func(m imap.Meta) error { there[m.UID] = true; return nil }); err != nil {
+	refused, err := r.prepare(ctx, w, open)
+	if err != nil {
 		return err
 	}
-	var going []uint32
+	order = slices.DeleteFunc(order, func(x *moving) bool {
+		for uid, m := range x.byUID {
+			if m.old.TargetUIDValidity != x.from.sel.UIDValidity {
+				delete(x.byUID, uid)
+			}
+		}
+		return refused[x.from] != nil || refused[x.to.target] != nil || len(x.byUID) == 0
+	})
+	if len(order) == 0 {
+		return nil
+	}
+	dst, err := w.target(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.eachRoute(ctx, dst, order, func(x *moving) *imap.Visit {
+		return &imap.Visit{
+			Raw:    x.from.Raw,
+			Opened: func(sel imap.Selected) error { return x.from.same(sel) },
+			List: &imap.List{Queries: []imap.Query{{Set: imap.FormatSet(slices.Collect(maps.Keys(x.byUID)))}},
+				Each: func(m imap.Meta) error { x.there[m.UID] = true; return nil }},
+		}
+	}); err != nil {
+		return err
+	}
+	for _, x := range order {
+		if passing(x.err) {
+			return x.err
+		}
+	}
 	if err := r.m.Update(ctx, func(t *manifest.Tx) error {
-		going = going[:0]
-		for uid, m := range byUID {
-			if !there[uid] {
+		for _, x := range order {
+			x.going = x.going[:0]
+			if x.err != nil {
 				continue
 			}
-			going = append(going, uid)
-			row := *m.row
-			// The copy has the flags it was given in its old folder; what has changed since is
-			// merged like any other change.
-			row.Flags, row.Target, row.Window = m.old.Flags, f.target.ID, f.target.window()
-			if err := t.Intend(&row, r.e.o.Clock.Now()); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil || len(going) == 0 {
-		return err
-	}
-	placed := map[uint32]uint32{}
-	if from != f.target {
-		if placed, err = w.dst.Move(ctx, imap.FormatSet(going), f.target.Raw); err != nil {
-			// Also after NO some may have been moved (RFC 6851 §3.3): they are looked for.
-			r.quiet.Store(r.e.o.Clock.Now().UnixNano())
-			if w.dst.Err() != nil {
-				return err
-			}
-			r.refusedWith(err.Error())
-			return nil
-		}
-	} else {
-		for _, uid := range going {
-			placed[uid] = uid // it vanished and came back: its copy is where it has to be
-		}
-	}
-	if err := r.m.Update(ctx, func(t *manifest.Tx) error {
-		now := r.e.o.Clock.Now()
-		for _, uid := range going {
-			m := byUID[uid]
-			if at := placed[uid]; at != 0 {
-				if err := t.Inherit(m.row.ID, m.old.ID, to.UIDValidity, at, now); err != nil {
+			for uid, m := range x.byUID {
+				if !x.there[uid] {
+					continue
+				}
+				x.going = append(x.going, uid)
+				row := *m.row
+				// The copy has the flags it was given in its old folder; what has changed since is
+				// merged like any other change.
+				row.Flags, row.Target, row.Window = m.old.Flags, x.to.target.ID, x.to.target.window()
+				if err := t.Intend(&row, r.e.o.Clock.Now()); err != nil {
 					return err
 				}
-				continue
-			}
-			if err := t.Forget(m.old.ID); err != nil {
-				return err
-			}
-			if err := t.Applied(m.row.ID, now); err != nil {
-				return err
 			}
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	r.steps.Add(int64(len(going)))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, uid := range going {
-		m := byUID[uid]
-		if add, remove := mergeFlags(m.old.Flags, m.row.Flags); len(add)+len(remove) > 0 {
-			f.flags = append(f.flags, flagChange{id: m.row.ID, add: add, remove: remove, flags: m.row.Flags})
+	var far []*moving
+	for _, x := range order {
+		switch {
+		case len(x.going) == 0:
+		case x.from == x.to.target:
+			for _, uid := range x.going {
+				x.placed[uid] = uid // it vanished and came back: its copy is where it has to be
+			}
+		default:
+			far = append(far, x)
 		}
 	}
-	r.result.Moved += len(going)
-	r.progress.Messages += len(going)
+	if err := r.eachRoute(ctx, dst, far, func(x *moving) *imap.Visit {
+		return &imap.Visit{
+			Raw: x.from.Raw, Write: true,
+			Opened: func(sel imap.Selected) error { return x.from.same(sel) },
+			Change: &imap.Change{
+				Move:  []imap.Transfer{{Set: imap.FormatSet(x.going), To: x.to.target.Raw}},
+				Moved: func(_ string, uids map[uint32]uint32) { maps.Copy(x.placed, uids) },
+			},
+		}
+	}); err != nil {
+		r.quiet.Store(r.e.o.Clock.Now().UnixNano())
+		return err
+	}
+	return r.recordMoves(ctx, order)
+}
+
+// eachRoute makes a visit for each of list, and notes refusals.
+func (r *run) eachRoute(ctx context.Context, dst session, list []*moving, visit func(*moving) *imap.Visit) error {
+	i := 0
+	return dst.Visit(ctx, func() *imap.Visit {
+		if i == len(list) {
+			return nil
+		}
+		x := list[i]
+		i++
+		v := visit(x)
+		v.Done = func(err error) {
+			if x.err = err; err != nil && !passing(err) {
+				r.refusedWith(err.Error())
+			}
+		}
+		return v
+	})
+}
+
+// same makes sure that UIDs at the target mean what they meant when the folder was prepared.
+func (t *target) same(sel imap.Selected) error {
+	if sel.UIDValidity == t.sel.UIDValidity {
+		return nil
+	}
+	t.deleted()
+	return &providers.Error{Op: "open folder", Subject: t.Name, Reason: providers.Conflict,
+		Err: errors.New("the target gave its messages new UIDs during the pass"), Remedy: "run the pass again"}
+}
+
+// recordMoves records what was moved.
+func (r *run) recordMoves(ctx context.Context, list []*moving) error {
+	done := 0
+	if err := r.m.Update(ctx, func(t *manifest.Tx) error {
+		now := r.e.o.Clock.Now()
+		done = 0
+		for _, x := range list {
+			if x.err != nil {
+				// Also after NO some may have been moved (RFC 6851 §3.3): they are in doubt and looked for.
+				r.quiet.Store(now.UnixNano())
+				continue
+			}
+			for _, uid := range x.going {
+				m := x.byUID[uid]
+				done++
+				if at := x.placed[uid]; at != 0 {
+					if err := t.Inherit(m.row.ID, m.old.ID, x.to.target.sel.UIDValidity, at, now); err != nil {
+						return err
+					}
+					continue
+				}
+				if err := t.Forget(m.old.ID); err != nil {
+					return err
+				}
+				if err := t.Applied(m.row.ID, now); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	r.steps.Add(int64(done))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range list {
+		if x.err != nil {
+			continue
+		}
+		for _, uid := range x.going {
+			m := x.byUID[uid]
+			if add, remove := mergeFlags(m.old.Flags, m.row.Flags); len(add)+len(remove) > 0 {
+				x.to.flags = append(x.to.flags, flagChange{id: m.row.ID, add: add, remove: remove, flags: m.row.Flags})
+			}
+		}
+	}
+	r.result.Moved += done
+	r.progress.Messages += done
 	return nil
+}
+
+// adopt gives moved messages the copies that were made of them, where these are. After the flip
+// the target belongs to its users: nothing is moved there, and nothing is copied a second time.
+func (r *run) adopt(ctx context.Context, moves []move) error {
+	err := r.m.Update(ctx, func(t *manifest.Tx) error {
+		now := r.e.o.Clock.Now()
+		for _, m := range moves {
+			row := *m.row
+			row.Flags, row.Target, row.Window = m.old.Flags, m.old.Target, m.old.TargetUID
+			if err := t.Intend(&row, now); err != nil {
+				return err
+			}
+			if err := t.Inherit(row.ID, m.old.ID, m.old.TargetUIDValidity, m.old.TargetUID, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.steps.Add(int64(len(moves)))
+	return err
 }

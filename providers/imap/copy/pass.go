@@ -146,27 +146,6 @@ func (r *run) sync(ctx context.Context) error {
 	return r.do(ctx, len(jobs), jobs)
 }
 
-func (r *run) enumerateAll(ctx context.Context) error {
-	var jobs []job
-	for _, f := range r.folders {
-		if f.look.open {
-			jobs = append(jobs, f.staged(func(ctx context.Context, w *worker) error { return r.enumerate(ctx, w, f) }))
-		}
-	}
-	// One connection opens some dozens of folders in the time that another login takes.
-	if err := r.do(ctx, 1+len(jobs)/25, jobs); err != nil {
-		return err
-	}
-	gone, err := r.m.Gone(ctx)
-	if err != nil {
-		return err
-	}
-	for _, g := range gone {
-		r.moved = r.moved || g.Vanished > r.finished
-	}
-	return nil
-}
-
 // staged notes whether the last attempt at a stage of the folder went well.
 func (f *folder) staged(j job) job {
 	return func(ctx context.Context, w *worker) error {

@@ -18,13 +18,12 @@ type session interface {
 	Examine(ctx context.Context, raw string) (imap.Selected, error)
 	Select(ctx context.Context, raw string) (imap.Selected, error)
 	Create(ctx context.Context, raw, specialUse string) error
+	CreateAll(ctx context.Context, raws []string, done func(i int, err error)) error
+	Visit(ctx context.Context, next func() *imap.Visit) error
 	Subscribe(ctx context.Context, raws ...string) error
 	FetchMeta(ctx context.Context, set string, items imap.FetchItems, fn func(imap.Meta) error) error
 	FetchBodies(ctx context.Context, sets []string, fn func(m imap.Meta, size int64, body io.Reader) error) error
 	StartAppend(ctx context.Context, raw string, batch []imap.Message) (wait func() ([]imap.Appended, error), err error)
-	Store(ctx context.Context, set, mode string, flags []string) error
-	Move(ctx context.Context, set, raw string) (map[uint32]uint32, error)
-	Expunge(ctx context.Context, set string) error
 	Err() error
 	Close() error
 }

@@ -10,20 +10,21 @@ import (
 	"github.com/mxodus/mxodus/state/manifest"
 )
 
-// writer appends a folder's messages at the target. Before a batch is sent, its
-// intents are made durable, in the same commit as the claims of the batch before;
-// while the server works on one batch, the next is collected and sent.
+// writer appends messages at the target, in batches of one folder each. Before a batch is
+// sent, its intents are made durable, in the same commit as the claims of those answered
+// since; while the server works on some batches, the next are collected and sent.
 type writer struct {
 	r     *run
-	f     *folder
 	dst   session
-	sel   imap.Selected
 	items <-chan *item
 
+	held    *item                      // the next one, of another folder than the batch
 	backlog []*item                    // refused for now, to be sent again
-	batch   []*item                    // being collected
+	batch   []*item                    // being collected, of one folder
 	octets  int64                      // of batch
 	flights []flight                   // sent and not answered, oldest first
+	flying  int64                      // octets of flights
+	folder  string                     // of the message that was added last
 	ops     []func(*manifest.Tx) error // decided and not committed
 	gained  int64                      // messages that ops settle
 	streak  int                        // refusals in a row that are not about the message
@@ -32,12 +33,17 @@ type writer struct {
 
 // flight is a batch on its way.
 type flight struct {
-	items []*item
-	wait  func() ([]imap.Appended, error)
+	items  []*item
+	octets int64
+	wait   func() ([]imap.Appended, error)
 }
 
-// maxFlights is how many batches are sent without an answer.
-const maxFlights = 2
+// How much is sent without an answer: batches and octets. The octets stay in memory until
+// the answer is there, because a batch that is refused is sent again one by one.
+const (
+	maxFlights = 64
+	maxFlying  = 8 << 20
+)
 
 // maxStreak is how many refusals in a row, none for size or content, mean
 // that the target takes nothing at all.
@@ -62,25 +68,29 @@ func (w *writer) run(ctx context.Context) error {
 
 // close gives back the bodies that were not sent.
 func (w *writer) close() {
-	for _, it := range append(w.backlog, w.batch...) {
+	rest := append(w.backlog, w.batch...)
+	if w.held != nil {
+		rest = append(rest, w.held)
+	}
+	for _, it := range rest {
 		it.body.close()
 	}
-	w.backlog, w.batch = nil, nil
+	w.backlog, w.batch, w.held = nil, nil, nil
 }
 
 func (w *writer) loop(ctx context.Context) error {
-	for open := true; open || len(w.flights) > 0 || len(w.backlog) > 0 || len(w.batch) > 0; {
+	for open := true; open || len(w.flights) > 0 || len(w.backlog) > 0 || len(w.batch) > 0 || w.held != nil; {
 		var err error
 		if open, err = w.fill(ctx, open); err != nil {
 			return err
 		}
-		full := len(w.batch) >= batchMessages || w.octets >= batchOctets
+		full := len(w.batch) >= batchMessages || w.octets >= batchOctets || len(w.batch) > 0 && w.other()
 		switch {
 		case full || len(w.batch) > 0 && len(w.flights) == 0:
 			if err := w.send(ctx); err != nil {
 				return err
 			}
-			if len(w.flights) >= maxFlights {
+			for err == nil && (len(w.flights) >= maxFlights || len(w.flights) > 1 && w.flying > maxFlying) {
 				err = w.land(ctx)
 			}
 		case len(w.flights) > 0:
@@ -109,6 +119,14 @@ func (w *writer) loop(ctx context.Context) error {
 // fill adds to the batch what is there already, without waiting.
 func (w *writer) fill(ctx context.Context, open bool) (bool, error) {
 	for len(w.batch) < batchMessages && w.octets < batchOctets {
+		if len(w.batch) > 0 && w.other() {
+			return open, nil
+		}
+		if w.held != nil && len(w.backlog) == 0 {
+			w.add(w.held)
+			w.held = nil
+			continue
+		}
 		if len(w.backlog) > 0 {
 			w.add(w.backlog[0])
 			w.backlog = w.backlog[1:]
@@ -132,37 +150,51 @@ func (w *writer) fill(ctx context.Context, open bool) (bool, error) {
 	return open, nil
 }
 
+// other reports whether the next message is for another folder than the batch.
+func (w *writer) other() bool {
+	next := w.held
+	if len(w.backlog) > 0 {
+		next = w.backlog[0]
+	}
+	return next != nil && next.f != w.batch[0].f
+}
+
 func (w *writer) add(it *item) {
 	w.batch = append(w.batch, it)
 	w.octets += it.row.Size
+	w.folder = it.f.Name
 }
 
 // admit decides what becomes of a message that was read: it is sent, kept in
 // quarantine, or moved at the target.
 func (w *writer) admit(ctx context.Context, it *item) error {
-	it.row.Target = w.f.target.ID
-	kept, lost := storable(it.row.Flags, w.sel)
+	it.row.Target = it.f.target.ID
+	kept, lost := storable(it.row.Flags, it.f.target.sel)
 	it.flags, it.lost = kept, keywords(lost)
 	if limit := w.r.headroom; limit > 0 && it.row.Size > limit {
-		it.row.Window = w.f.target.window()
+		it.row.Window = it.f.target.window()
 		w.ops = append(w.ops, w.intend(it))
 		return w.keep(it, manifest.Refusal{Reason: string(providers.TooLarge), Limit: limit})
 	}
-	old, err := w.r.movable(ctx, w.dst, w.f, it.row.Digest)
+	old, err := w.r.movable(ctx, w.dst, it.row.Digest)
 	if err != nil {
 		it.body.close()
 		return err
 	}
 	if old == nil {
-		w.add(it)
+		if len(w.batch) > 0 && w.batch[0].f != it.f {
+			w.held = it
+		} else {
+			w.add(it)
+		}
 		return nil
 	}
 	it.body.close()
 	it.p.settled = true
-	it.row.Window = w.f.target.window()
+	it.row.Window = it.f.target.window()
 	w.ops = append(w.ops, w.intend(it), func(t *manifest.Tx) error { return t.Revert(it.row.ID, it.row.At) })
 	w.r.mu.Lock()
-	w.r.moves = append(w.r.moves, move{old: *old, row: &it.row, f: w.f})
+	w.r.moves = append(w.r.moves, move{old: *old, row: &it.row, f: it.f})
 	w.r.mu.Unlock()
 	return nil
 }
@@ -189,16 +221,20 @@ func (w *writer) commit(ctx context.Context) error {
 		return err
 	}
 	w.r.steps.Add(gained)
-	w.r.report(w.f.Name, "")
+	w.r.report(w.folder, "")
 	return nil
 }
 
 // send makes the batch's intents durable and sends it.
 func (w *writer) send(ctx context.Context) error {
+	if err := w.r.stopped(); err != nil {
+		return err
+	}
 	if err := w.r.e.paceOf(w.r.target).wait(ctx, len(w.batch), w.octets); err != nil {
 		return err
 	}
-	window := w.f.target.window()
+	f := w.batch[0].f
+	window := f.target.window()
 	for _, it := range w.batch {
 		it.row.Window = window
 		w.ops = append(w.ops, w.intend(it))
@@ -206,14 +242,14 @@ func (w *writer) send(ctx context.Context) error {
 	if err := w.commit(ctx); err != nil {
 		return err
 	}
-	batch := w.batch
+	batch, octets := w.batch, w.octets
 	w.batch, w.octets = nil, 0
 	messages := make([]imap.Message, len(batch))
 	for i, it := range batch {
 		it.p.settled = true
 		messages[i] = imap.Message{Flags: it.flags, InternalDate: it.row.InternalDate, Size: it.row.Size, Body: it.body.open()}
 	}
-	wait, err := w.dst.StartAppend(ctx, w.f.target.Raw, messages)
+	wait, err := w.dst.StartAppend(ctx, f.target.Raw, messages)
 	if wait == nil {
 		unsent := make([]imap.Appended, len(batch))
 		for i := range unsent {
@@ -221,14 +257,14 @@ func (w *writer) send(ctx context.Context) error {
 		}
 		wait = func() ([]imap.Appended, error) { return unsent, err }
 	}
-	w.flights = append(w.flights, flight{items: batch, wait: wait})
+	w.flights, w.flying = append(w.flights, flight{items: batch, octets: octets, wait: wait}), w.flying+octets
 	return nil
 }
 
 // land waits for the answers to the oldest batch and decides on each message.
 func (w *writer) land(ctx context.Context) error {
 	fl := w.flights[0]
-	w.flights = w.flights[1:]
+	w.flights, w.flying = w.flights[1:], w.flying-fl.octets
 	results, err := fl.wait()
 	lost := err != nil
 	if lost {
@@ -239,7 +275,7 @@ func (w *writer) land(ctx context.Context) error {
 	for i, it := range fl.items {
 		a := results[i]
 		v := settle(a)
-		if v == claim && (a.UIDValidity != w.sel.UIDValidity || a.UID < it.row.Window) {
+		if v == claim && (a.UIDValidity != it.f.target.sel.UIDValidity || a.UID < it.row.Window) {
 			v = applied // an APPENDUID that can't be right: it is looked for
 		}
 		switch v {
@@ -252,6 +288,7 @@ func (w *writer) land(ctx context.Context) error {
 				it.p.settled = false
 				it.body.close()
 				if a.Err != nil {
+					it.f.target.deleted()
 					fatal = a.Err
 				}
 			} else {
@@ -310,7 +347,7 @@ func (w *writer) take(it *item, v verdict, a imap.Appended) {
 	})
 	w.gained++
 	if v == claim {
-		w.f.target.reached(a.UID + 1)
+		it.f.target.reached(a.UID + 1)
 	}
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()

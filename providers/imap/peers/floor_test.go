@@ -211,7 +211,7 @@ func TestFloorCopies(t *testing.T) {
 	w := newWorld(t, corpus{messages: 60, folders: 7, octets: 1 << 20}, 2, 0)
 	for i, batch := range []int{1, 100} {
 		to := w.accounts[i]
-		floorCopy(t, w.source.TLSAddress(), w.target.TLSAddress(), w.source.Client(), sourceUser, to, batch)
+		floorCopy(t, w.source.TLSAddress(), w.target.TLSAddress(), w.trust(), sourceUser, to, batch)
 		a := imaptest.Read(t, w.source.Address(), nil, sourceUser, password)
 		b := imaptest.Read(t, w.target.Address(), nil, to, password)
 		if lines := imaptest.Diff(a, b, nil); len(lines) > 0 {

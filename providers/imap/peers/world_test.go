@@ -3,6 +3,7 @@ package peers
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -26,13 +27,19 @@ const (
 type corpus struct {
 	messages, folders int
 	octets            int64
+	capabilities      string // that the servers show, "" = all of theirs
+	alone             bool   // too much for the floor and the peers
 }
 
 // The corpora of the table.
 var (
-	small       = corpus{2000, 12, 125 << 20}
-	manyFolders = corpus{1993, 229, 57 << 20}
-	bulk        = corpus{20000, 4, 484 << 20}
+	small       = corpus{messages: 2000, folders: 12, octets: 125 << 20}
+	manyFolders = corpus{messages: 1993, folders: 229, octets: 57 << 20}
+	bulk        = corpus{messages: 20000, folders: 4, octets: 484 << 20}
+	huge        = corpus{messages: 500_000, folders: 1, octets: 500_000 * 600, alone: true}
+	million     = corpus{messages: 1_000_000, folders: 1, octets: 1_000_000 * 600, alone: true}
+	// What Exchange Online offers: neither mod-sequences nor LIST-STATUS nor MULTIAPPEND.
+	exchange = corpus{messages: 1993, folders: 229, octets: 57 << 20, capabilities: "IMAP4rev1 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+"}
 )
 
 // world is two Dovecots with a line between them and us.
@@ -63,13 +70,25 @@ func newWorld(t testing.TB, c corpus, accounts int, delay time.Duration) *world 
 		passwords[w.accounts[i]] = password
 	}
 	none := map[string]string{}
-	w.source = imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: map[string]string{sourceUser: password}, Store: "mdbox", SpecialUse: none})
-	w.target = imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: passwords, Store: "mdbox", SpecialUse: none})
+	settings := ""
+	if c.capabilities != "" {
+		settings = "imap_capability = " + c.capabilities
+	}
+	w.source = imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: map[string]string{sourceUser: password}, Store: "mdbox", SpecialUse: none, Settings: settings})
+	w.target = imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: passwords, Store: "mdbox", SpecialUse: none, Settings: settings})
 	w.sourceProxy = imaptest.NewProxy(t, w.source.TLSAddress(), delay)
 	w.targetProxy = imaptest.NewProxy(t, w.target.TLSAddress(), delay)
 	t.Setenv("TMPDIR", "")
 	w.fill(t, c)
 	return w
+}
+
+// trust accepts both servers.
+func (w *world) trust() *tls.Config {
+	c := w.source.Client()
+	c.RootCAs.AddCert(w.target.Authority.Certificate())
+	c.ServerName = "localhost"
+	return c
 }
 
 func (w *world) session(t testing.TB) *imap.Session {
@@ -103,15 +122,14 @@ func (w *world) fill(t testing.TB, c corpus) {
 			t.Fatal(err)
 		}
 	}
-	per := make([][]imap.Message, c.folders)
-	for i := range c.messages {
-		f := i % c.folders
-		per[f] = append(per[f], w.message(i, c.octets/int64(c.messages)))
-	}
-	for f, list := range per {
-		for len(list) > 0 {
-			n := min(len(list), 200)
-			results, err := s.Append(t.Context(), s.WireName(w.folders[f]), list[:n])
+	for f := range c.folders {
+		var list []imap.Message
+		for i := f; i < c.messages; i += c.folders {
+			list = append(list, w.message(i, c.octets/int64(c.messages)))
+			if len(list) < 500 && i+c.folders < c.messages {
+				continue
+			}
+			results, err := s.Append(t.Context(), s.WireName(w.folders[f]), list)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,9 +138,31 @@ func (w *world) fill(t testing.TB, c corpus) {
 					t.Fatal(r.Err)
 				}
 			}
-			list = list[n:]
+			list = list[:0]
 		}
 	}
+}
+
+// count is how many messages an account of the target holds.
+func (w *world) count(t testing.TB, account string) (n int) {
+	t.Helper()
+	d := &imap.Dialer{Secrets: secret{}, Host: plan.Host{Kind: "imap", Hostname: "localhost", Port: w.target.TLSPort(), TLS: plan.TLSImplicit,
+		CAFile: w.target.CAFile(), Credentials: plan.SecretRef{Name: "x", Kind: "env", Ref: "X"}}}
+	s, err := d.Connect(t.Context(), providers.Account{Address: account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	list, err := s.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range list {
+		if l.Status != nil {
+			n += int(l.Status.Messages)
+		}
+	}
+	return n
 }
 
 // message makes one of an ordinary mix of sizes: most are small, a few carry an attachment.

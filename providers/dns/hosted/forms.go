@@ -1,0 +1,122 @@
+package hosted
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/dns"
+)
+
+// Dotted adds the final dot that hosts leave out of host names.
+func Dotted(host string) string {
+	if strings.HasSuffix(host, ".") {
+		return host
+	}
+	return host + "."
+}
+
+// Undotted takes the final dot off a host name, but not off the root (the null MX, RFC 7505).
+func Undotted(host string) string {
+	if host == "." || strings.HasSuffix(host, " .") {
+		return host
+	}
+	return strings.TrimSuffix(host, ".")
+}
+
+// Quoted is plain text in presentation form, as one string, whatever it begins with.
+func Quoted(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}
+
+// Absolute is the canonical name of one that a host gives relative to the zone, "@" or "" for the zone itself.
+func Absolute(name, zone string) (string, error) {
+	switch name {
+	case "", "@":
+		return zone, nil
+	}
+	return dns.Name(name + "." + zone)
+}
+
+// OnlyTypes refuses a type that isn't among those that the host serves.
+func OnlyTypes(set plan.RRset, types ...string) error {
+	if slices.Contains(types, set.Type) {
+		return nil
+	}
+	return fmt.Errorf("the host serves %s alone", strings.Join(types, ", "))
+}
+
+// Difference takes a set's records apart against what is wanted: those that stay, those that go, and
+// the data that has to come.
+func Difference(was []Record, c plan.RRsetChange) (stay, gone []Record, come []string) {
+	come = slices.Clone(c.New.Data)
+	for _, r := range was {
+		if r.Name != c.New.Name || r.Type != c.New.Type || r.Disabled {
+			continue
+		}
+		if i := slices.Index(come, r.Data); i >= 0 {
+			come = slices.Delete(come, i, i+1)
+			stay = append(stay, r)
+		} else {
+			gone = append(gone, r)
+		}
+	}
+	return stay, gone, come
+}
+
+// ID remembers the host's id of a zone. It is safe for concurrent use.
+type ID struct {
+	mu sync.Mutex
+	id string
+}
+
+// Get returns what was remembered, else what find finds.
+func (i *ID) Get(find func() (string, error)) (string, error) {
+	i.mu.Lock()
+	id := i.id
+	i.mu.Unlock()
+	if id != "" {
+		return id, nil
+	}
+	id, err := find()
+	if err == nil {
+		i.Set(id)
+	}
+	return id, err
+}
+
+// Set remembers another id; "" forgets it.
+func (i *ID) Set(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.id = id
+}
+
+// Forget drops the id when err says that the host knows it no more.
+func (i *ID) Forget(err error) {
+	if s := StatusOf(err); s == http.StatusNotFound || s == http.StatusUnauthorized {
+		i.Set("")
+	}
+}
+
+// NoZone says that the account has no zone of that name.
+func NoZone(zone, at string) error {
+	return &providers.Error{
+		Op: "find zone", Subject: dns.Readable(zone) + " at " + at, Reason: providers.NotFound,
+		Err:    errors.New("the account has no zone of exactly that name"),
+		Remedy: "see whether the key is of the account that holds the zone, and may read it; for a domain inside of a larger zone, name that as zone",
+	}
+}
+
+// Unreadable says that an answer of the host makes no sense.
+func Unreadable(zone, at string, err error) error {
+	return &providers.Error{
+		Op: "read zone", Subject: dns.Readable(zone) + " at " + at, Reason: providers.Protocol, Err: err,
+		Remedy: "see the record in the host's panel; nothing was changed",
+	}
+}
