@@ -36,8 +36,11 @@ servers:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "servers for the tests: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null \
-			|| echo "servers for the tests: could not install$$missing; the tests that need them are SKIPPED"; \
+		apt-get update -qq >/dev/null || true; \
+		for package in $$missing; do \
+			apt-get install -y -qq --no-install-recommends $$package >/dev/null \
+				|| echo "servers for the tests: could not install $$package; the tests that need it are SKIPPED"; \
+		done; \
 	else \
 		echo "servers for the tests: not here and not installed (that needs root and apt):$$missing"; \
 		echo "                       the tests that need them are SKIPPED"; \
