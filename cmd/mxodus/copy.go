@@ -95,21 +95,13 @@ func (a *app) copyMailbox(ctx context.Context, src, dst string, o copyOptions) e
 		d := &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(dir, ".mxodus")}
 		return func(string) (*imap.Dialer, error) { return d, nil }
 	}
-	// Both logins are tried before anything is made at the target.
-	for _, side := range []struct {
-		h       plan.Host
-		address string
-	}{{source, from}, {target, to}} {
-		d, _ := dial(side.h)("")
-		if err := (imap.Host{Dialer: d}).Login(ctx, providers.Account{Address: side.address}); err != nil {
-			return err
-		}
-	}
 	engine := copy.New(copy.Options{Source: dial(source), Target: dial(target), StateDir: filepath.Join(dir, ".mxodus"), Clock: a.clock})
 	box := plan.Mailbox{Block: "copy", Kind: plan.UserMailbox, Source: from, Target: to, From: "copy", On: "copy", Deletes: o.deletes}
 	view := &applyView{out: a.stdout, json: a.json, live: a.stdoutTTY && !a.json, screen: a.screen(), clock: a.clock, loc: time.Local,
 		at: map[string]progressAt{}, before: map[string]int{}, now: map[string]int{}, shown: map[string]bool{}}
+	began := false
 	result, err := engine.Pass(ctx, providers.PassSpec{Mailbox: box, Mode: providers.BeforeFlip, Stop: a.stop, Progress: func(p providers.Progress) {
+		began = true
 		p.Mailbox = from
 		view.event(apply.Event{Type: "progress", At: a.clock.Now(), Progress: &p})
 	}})
@@ -119,6 +111,9 @@ func (a *app) copyMailbox(ctx context.Context, src, dst string, o copyOptions) e
 	}
 	if err != nil {
 		view.end(nil)
+		if !began {
+			return err // nothing was attempted: a login was refused, a host is unreachable
+		}
 		return exitWith(exitFailed, err)
 	}
 	return a.copied(view, result, engine.QuarantinePath(box))
