@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,7 +117,7 @@ func parallel(m *plan.Migration) int {
 // token is a fresh random name for control probes.
 func (a *app) token() string {
 	b := make([]byte, 8)
-	if _, err := rand.Read(b); err != nil {
+	if _, err := io.ReadFull(a.random, b); err != nil {
 		panic("the system has no randomness: " + err.Error())
 	}
 	return hex.EncodeToString(b)

@@ -210,7 +210,7 @@ func (o *observer) target(ctx context.Context, m plan.Mailbox) {
 	switch {
 	case err == nil:
 	case providers.ReasonOf(err) == providers.Authentication:
-		o.say("%s does not exist at %s yet: the login is refused", m.Target, m.On)
+		o.say("%s can't log in at %s: planned as a mailbox that does not exist there yet; if it does, its password is wrong", m.Target, m.On)
 	default:
 		fail(err)
 		return

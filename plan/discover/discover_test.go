@@ -344,7 +344,7 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := strings.Join(said, "\n")
-	if !strings.Contains(all, "warning: 192.0.2.2:53 did not answer for lab.example. MX") || !strings.Contains(all, "takes mail for every name") || !strings.Contains(all, "jens@lab.example does not exist at imap.new yet") {
+	if !strings.Contains(all, "warning: 192.0.2.2:53 did not answer for lab.example. MX") || !strings.Contains(all, "takes mail for every name") || !strings.Contains(all, "jens@lab.example can't log in at imap.new") {
 		t.Errorf("said\n%s", all)
 	}
 	if len(inv.Addresses) != 0 {

@@ -58,6 +58,8 @@ func (e *FormatError) Error() string {
 		return fmt.Sprintf("%v: its first line is not %q; was another file named?", ErrFormat, firstLine+strconv.Itoa(Format))
 	case err == nil && n > Format:
 		return fmt.Sprintf("%v: it has format %d, written by a newer mxodus (this one reads format %d); install the version that wrote it, or plan again", ErrFormat, n, Format)
+	case strings.HasSuffix(e.Format, "\r"):
+		return fmt.Sprintf("%v: its lines end in CR LF, which is an edit; git keeps them as they are with \"*.plan text eol=lf\" in .gitattributes, as mxodus init writes it", ErrFormat)
 	}
 	return fmt.Sprintf("%v: it has format %.20q, and this mxodus reads format %d; plan again", ErrFormat, e.Format, Format)
 }

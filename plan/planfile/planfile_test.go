@@ -137,6 +137,13 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
+func TestLineEndsOfAnotherSystemAreNamed(t *testing.T) {
+	_, err := Decode(bytes.ReplaceAll(sealed(small), []byte("\n"), []byte("\r\n")))
+	if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "CR LF") {
+		t.Errorf("a plan with CR LF: %v", err)
+	}
+}
+
 // With a digest that fits, only the one spelling of a plan is taken.
 func TestDecodeRefuses(t *testing.T) {
 	for _, c := range []struct {

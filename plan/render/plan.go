@@ -123,6 +123,9 @@ func planFacts(o outline, est *inventory.Estimates) []string {
 }
 
 func (t *planText) timeline() {
+	if len(t.view.Forecast) == 0 && len(t.plan.Schedule) == 0 {
+		return // a rollback plan waits for nothing
+	}
 	t.blank()
 	when := 17
 	if t.cal.seconds {
