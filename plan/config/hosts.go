@@ -112,9 +112,12 @@ func (l *loader) host(n *node, ctx *hcl.EvalContext) cty.Value {
 			h.SMTPProbe = b.hostPort("smtp_probe", 25)
 		}
 	}
-	if h.Kind == "microsoft365" {
+	switch h.Kind {
+	case "microsoft365":
 		b.microsoft365(&h)
-	} else {
+	case "google_workspace":
+		b.googleWorkspace(&h)
+	default:
 		b.imap(&h)
 	}
 	if len(h.Settings) == 0 {
@@ -159,8 +162,22 @@ func (b *body) microsoft365(h *plan.Host) {
 			b.errorf(name, "Empty value", "%q is empty: the tenant's portal shows it.", name)
 		}
 	}
+	b.endpoints(h, "login", "graph", "exchange")
+}
+
+// googleWorkspace is IMAP by a service account with domain-wide delegation:
+// its key names the token service, each address the person it stands for.
+func (b *body) googleWorkspace(h *plan.Host) {
+	h.Hostname, h.Port = "imap.gmail.com", 993
+	h.TLS, h.Username, h.Auth = plan.TLSImplicit, addressTemplate, "xoauth2"
+	b.endpoints(h, "token")
+}
+
+// endpoints reads other addresses for a host's services: base URLs, and
+// host:port for IMAP.
+func (b *body) endpoints(h *plan.Host, web ...string) {
 	e := b.nested("endpoints")
-	for _, name := range []string{"login", "graph", "exchange"} {
+	for _, name := range web {
 		if u := e.webURL(name); u != "" {
 			h.Settings["endpoints."+name] = u
 		}

@@ -52,12 +52,16 @@ func hostSpec(more string) *blockSpec {
 	}
 	microsoft := common()
 	microsoft["endpoints"] = spec("login graph exchange imap", nil)
+	google := common()
+	google["endpoints"] = spec("token imap", nil)
 	return &blockSpec{
 		labels: []string{"kind", "name"}, optional: 1, repeat: true,
 		kinds: map[string]*blockSpec{
 			"imap":         spec(imapAttrs+"host! "+more, common()),
 			"ionos":        spec(imapAttrs+"host region "+more, common()),
 			"microsoft365": spec("tenant! client_id! credentials! cloud exchange ca_file "+more, microsoft),
+
+			"google_workspace": spec("credentials! ca_file "+more, google),
 		},
 	}
 }
