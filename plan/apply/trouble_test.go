@@ -284,3 +284,20 @@ func TestNothingUnreviewedIsPublished(t *testing.T) {
 		}
 	})
 }
+
+// TestLameServerIsNoProofOfAbsence removes a record: a server that knows
+// nothing of the zone has none either.
+func TestLameServerIsNoProofOfAbsence(t *testing.T) {
+	m, p := fixture(time.Date(2027, 1, 15, 17, 0, 0, 0, time.UTC))
+	step := plan.Step{Address: "dns/acme.example/A/gone", Phase: plan.Provision, Action: plan.Delete, From: []string{"300 A 192.0.2.9"}}
+	p.Steps = append(p.Steps, step)
+	w, j := newWorld(), &memoryJournal{budget: -1}
+	for _, lame := range []bool{true, false} {
+		w.lame = map[string]bool{"ns2:53": lame}
+		e := engine(m, p, w, j, t.TempDir())
+		lag, err := e.converge(t.Context(), step)
+		if err != nil || (lag != "") != lame || e.Record.State(step.Address).Seen.IsZero() != lame {
+			t.Errorf("lame %v: lag %q, %v, seen %v", lame, lag, err, e.Record.State(step.Address).Seen)
+		}
+	}
+}
