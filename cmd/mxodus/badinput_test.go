@@ -150,7 +150,7 @@ func TestWrongPassword(t *testing.T) {
 			// At the target a login that is refused may also mean an account that is still to be made.
 			before, code := b.scene(), map[string]int{"source": 1, "target": 0}[side.name]
 			out = b.run(code, "discover")
-			if b.says(out, b.people[0], map[string]string{"source": "check the name and the password", "target": "the login is refused"}[side.name]); code != 0 && !slices.Equal(before, b.scene()) {
+			if b.says(out, b.people[0], map[string]string{"source": "check the name and the password", "target": "its password is wrong"}[side.name]); code != 0 && !slices.Equal(before, b.scene()) {
 				t.Error("a discover that failed has changed something")
 			}
 			if strings.Contains(out, "mistyped-4711") {
@@ -287,7 +287,7 @@ func TestEditedPlan(t *testing.T) {
 		case "with a prefix":
 			words = []string{"its first line is not"}
 		case "CR LF":
-			words = []string{`it has format "1\r"`, "plan again"}
+			words = []string{"its lines end in CR LF", ".gitattributes"}
 		}
 		b.refused(4, words, applyFirst...)
 	}
