@@ -108,11 +108,7 @@ func (a *app) closedMailboxes(ctx context.Context) (map[string]bool, error) {
 
 // newLineage is a random name of 80 bits for a migration.
 func (a *app) newLineage() string {
-	b := make([]byte, 10)
-	if _, err := io.ReadFull(a.random, b); err != nil {
-		panic("the system has no randomness: " + err.Error())
-	}
-	return base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(b) // Crockford's alphabet
+	return base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(a.entropy(10)) // Crockford's alphabet
 }
 
 // discoverJSON is the object of `discover -json`.

@@ -115,12 +115,15 @@ func parallel(m *plan.Migration) int {
 }
 
 // token is a fresh random name for control probes.
-func (a *app) token() string {
-	b := make([]byte, 8)
+func (a *app) token() string { return hex.EncodeToString(a.entropy(8)) }
+
+// entropy reads n random octets. A system without any can't go on: main says so.
+func (a *app) entropy(n int) []byte {
+	b := make([]byte, n)
 	if _, err := io.ReadFull(a.random, b); err != nil {
 		panic("the system has no randomness: " + err.Error())
 	}
-	return hex.EncodeToString(b)
+	return b
 }
 
 // holder says who takes the lease.
