@@ -90,7 +90,7 @@ func (a *app) copyMailbox(ctx context.Context, src, dst string, o copyOptions) e
 		return err
 	}
 	defer root.Close()
-	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt})
+	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt, Keyring: secret.SystemKeyring})
 	dial := func(h plan.Host) func(string) (*imap.Dialer, error) {
 		d := &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(dir, ".mxodus")}
 		return func(string) (*imap.Dialer, error) { return d, nil }

@@ -53,7 +53,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		return nil, err
 	}
 	// The root stays open as long as the process: secrets are read when they are needed.
-	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt})
+	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt, Keyring: secret.SystemKeyring})
 	s := &systems{
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
 		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{}, secrets: secrets,

@@ -1,5 +1,5 @@
 // Package secret resolves the references of a migration's secret blocks:
-// environment, file, CSV table, command and prompt.
+// environment, file, CSV table, command, the system's keyring and prompt.
 //
 // Values stay in memory. No error, warning or formatted value of this package
 // holds one; what a command writes to its standard error is thrown away,
@@ -73,6 +73,8 @@ type Options struct {
 	LookupEnv func(name string) (string, bool)
 	// Prompt asks the person at the terminal, without an echo.
 	Prompt func(ctx context.Context, text string) (string, error)
+	// Keyring reads an entry of the system's keyring: SystemKeyring.
+	Keyring func(ctx context.Context, service, user string) (string, error)
 	// CommandTimeout bounds each command; 0 means a minute.
 	CommandTimeout time.Duration
 }
@@ -219,10 +221,14 @@ func (r *Resolver) fetch(ctx context.Context, ref plan.SecretRef, address string
 		}
 		text = value
 	case "keyring":
-		fail("this build does not read the system's keyring", keyringRemedy(ref.Ref), nil)
-		return
+		value, problem, remedy, err := r.keyring(ctx, ref.Ref)
+		if problem != "" {
+			fail(problem, remedy, err)
+			return
+		}
+		text = value
 	default:
-		fail("no such kind of secret", "use env, file, csv, command or prompt", nil)
+		fail("no such kind of secret", "use env, file, csv, command, keyring or prompt", nil)
 		return
 	}
 	if text == "" {
@@ -230,13 +236,6 @@ func (r *Resolver) fetch(ctx context.Context, ref plan.SecretRef, address string
 		return
 	}
 	e.value = Keep(text)
-}
-
-// keyringRemedy names commands that read the same entry.
-func keyringRemedy(ref string) string {
-	service, user, _ := strings.Cut(ref, "/")
-	return fmt.Sprintf("write command = [\"secret-tool\", \"lookup\", \"service\", %q, \"username\", %q] on Linux, "+
-		"command = [\"security\", \"find-generic-password\", \"-w\", \"-s\", %q, \"-a\", %q] on macOS, or use env or file", service, user, service, user)
 }
 
 // env looks up a variable. A name with {address} is tried as it is, and then

@@ -105,7 +105,10 @@ func TestResolve(t *testing.T) {
 		{"command too loud", command("sh", "-c", "yes"), "", "", "more than a secret"},
 		{"command hangs", command("sleep", "60"), "", "", "no answer within"},
 		{"address as an option", command("printf", "{address}"), "-v@x.example", "", "begin of an argument"},
-		{"keyring", ref("keyring", "mxodus/tsig"), "", "", "secret-tool"},
+		{"keyring", ref("keyring", "mxodus/tsig"), "", canary + "-kept", ""},
+		{"keyring, a user with a slash", ref("keyring", "mxodus/a/b"), "", canary + "-slash", ""},
+		{"keyring without the entry", ref("keyring", "mxodus/none"), "", "", `secret-tool store --label=mxodus service "mxodus" username "none"`},
+		{"keyring locked", ref("keyring", "locked/x"), "", "", "the keyring did not answer: it is locked"},
 		{"prompt", ref("prompt", "Password?"), "", canary + "-typed", ""},
 		{"nothing", plan.SecretRef{}, "a@x.example", "", "no credentials are given"},
 		{"unknown kind", ref("vault", "x"), "", "", "no such kind"},
@@ -122,6 +125,17 @@ func TestResolve(t *testing.T) {
 						return "", errors.New("wrong question")
 					}
 					return canary + "-typed", nil
+				},
+				Keyring: func(_ context.Context, service, user string) (string, error) {
+					switch service + "|" + user {
+					case "mxodus|tsig":
+						return canary + "-kept", nil
+					case "mxodus|a/b":
+						return canary + "-slash", nil
+					case "locked|x":
+						return "", errors.New("it is locked")
+					}
+					return "", ErrNoEntry
 				},
 				CommandTimeout: 2 * time.Second,
 			})
