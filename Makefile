@@ -24,15 +24,16 @@ lint:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-clean:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 
-# The tests run real servers where they are: Dovecot, BIND, Knot and PowerDNS.
+# The tests run real servers where they are: Dovecot, BIND, Knot, PowerDNS and Postfix.
 servers:
 	@missing=""; \
 	command -v dovecot >/dev/null 2>&1 || test -x /usr/sbin/dovecot || missing="$$missing dovecot-imapd"; \
 	command -v named >/dev/null 2>&1 || test -x /usr/sbin/named || missing="$$missing bind9"; \
 	command -v knotd >/dev/null 2>&1 || test -x /usr/sbin/knotd || missing="$$missing knot"; \
 	command -v pdns_server >/dev/null 2>&1 || test -x /usr/sbin/pdns_server || missing="$$missing pdns-server pdns-backend-sqlite3"; \
+	command -v postfix >/dev/null 2>&1 || test -x /usr/sbin/postfix || missing="$$missing postfix"; \
 	if [ -z "$$missing" ]; then \
-		echo "servers for the tests: Dovecot, BIND, Knot and PowerDNS are there"; \
+		echo "servers for the tests: Dovecot, BIND, Knot, PowerDNS and Postfix are there"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "servers for the tests: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \

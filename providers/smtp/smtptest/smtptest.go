@@ -1,6 +1,6 @@
 // Package smtptest is an SMTP server on a loopback port for tests and for the
 // demo: it takes mail for the addresses it was given, keeps it, and can be told
-// to misbehave.
+// to misbehave. StartPostfix starts a real mail server instead.
 package smtptest
 
 import (
@@ -62,7 +62,9 @@ type Server struct {
 }
 
 // Start listens on a random port of 127.0.0.1 and serves until Close.
-func Start(c Config) (*Server, error) {
+func Start(c Config) (*Server, error) { return start(c, false) }
+
+func start(c Config, lmtp bool) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -74,6 +76,7 @@ func Start(c Config) (*Server, error) {
 		return &session{server: s, conn: c, authorised: s.config.Username == ""}, nil
 	}))
 	s.server.Domain = "sink.invalid"
+	s.server.LMTP = lmtp
 	s.server.AllowInsecureAuth = true
 	s.server.EnableSMTPUTF8 = true
 	s.server.MaxMessageBytes = 32 << 20
