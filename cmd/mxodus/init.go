@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"text/template"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,19 +23,17 @@ import (
 //go:embed init/*
 var initFiles embed.FS
 
-// initOptions are the answers that init needs. Flags give them; on a terminal
-// what is missing is asked for.
-type initOptions struct {
-	Name, SourceHost, TargetHost, Domain, MX, Cutover, Timezone string
-}
-
 func newInit(a *app) *cobra.Command {
 	var o initOptions
 	cmd := &cobra.Command{
 		Use:   "init [FOLDER]",
 		Short: "Write the files of a new migration",
-		Long: "init writes a commented migration from one IMAP host to another, tables to fill\n" +
-			"in, and what git has to know. It asks for what the flags don't say.",
+		Long: "init writes a commented migration, tables to fill in, and what git has to know. It asks\n" +
+			"for what the flags don't say; without a terminal it takes defaults. Nothing is contacted.",
+		Example: "  mxodus init acme\n" +
+			"  mxodus init -from ionos -region de -to microsoft365 -tenant acme.onmicrosoft.com \\\n" +
+			"    -client-id 6f0c1e52-9d1b-4b53-8f0e-0c6d7c7b3a11 -domain acme.example -dns ionos acme\n" +
+			"  mxodus init -source-host imap.old.example -target-host imap.new.example -domain acme.example acme",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usage("init takes one folder at most, and got %d", len(args))
@@ -49,17 +44,27 @@ func newInit(a *app) *cobra.Command {
 			if len(args) == 1 {
 				a.dir = a.path(args[0])
 			}
-			return a.init(o)
+			return a.init(o, strings.Join(args, ""))
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Name, "name", "", "`name` of the migration (default: that of the folder)")
+	f.StringVar(&o.From, "from", "", "`kind` of host that the mail leaves: "+strings.ReplaceAll(sourceKinds, " ", ", "))
+	f.StringVar(&o.Region, "region", "", "IONOS `region` of the source: com, de, co.uk, es, fr, it")
 	f.StringVar(&o.SourceHost, "source-host", "", "IMAP `host` that the mail leaves")
+	f.StringVar(&o.To, "to", "", "`kind` of host that the mail goes to: "+strings.ReplaceAll(targetKinds, " ", ", "))
+	f.StringVar(&o.TargetRegion, "target-region", "", "IONOS `region` of the target")
 	f.StringVar(&o.TargetHost, "target-host", "", "IMAP `host` that the mail goes to")
+	f.StringVar(&o.Tenant, "tenant", "", "Microsoft 365 `tenant`, such as acme.onmicrosoft.com")
+	f.StringVar(&o.ClientID, "client-id", "", "application `id` of the app registration in that tenant")
+	f.StringVar(&o.License, "license", "", "`name` of the licence of each user (default: O365_BUSINESS_PREMIUM)")
+	f.StringVar(&o.Country, "country", "", "`country` of the users, two letters (default: that of the IONOS region)")
 	f.StringVar(&o.Domain, "domain", "", "mail `domain` whose MX moves; none: mail only")
+	f.StringVar(&o.DNS, "dns", "", "`kind` of DNS host of the domain (default: by_hand)")
+	f.StringVar(&o.DNSServer, "dns-server", "", "`address` of the name server (rfc2136) or of the API (powerdns)")
 	f.StringVar(&o.MX, "mx", "", "`host` of the new MX (default: the target host)")
 	f.StringVar(&o.Cutover, "cutover", "", "local `time` of the flip, such as 2027-01-15T18:00 (default: a Friday in four weeks)")
-	f.StringVar(&o.Timezone, "timezone", "", "IANA `zone` of all times (default: UTC)")
+	f.StringVar(&o.Timezone, "timezone", "", "IANA `zone` of all times (default: that of the IONOS region, else UTC)")
 	return cmd
 }
 
@@ -70,7 +75,9 @@ type initJSON struct {
 	Kept      []string `json:"kept"` // there already and left as they were
 }
 
-func (a *app) init(o initOptions) error {
+// init writes the files of a migration into the app's folder. folder is what the person
+// called it, "" when they are in it.
+func (a *app) init(o initOptions, folder string) error {
 	if old, _ := filepath.Glob(filepath.Join(escapeGlob(a.dir), "*"+config.Suffix)); len(old) > 0 {
 		return fmt.Errorf("%s is there already: init writes new migrations only, take another folder", a.name(old[0]))
 	}
@@ -78,17 +85,7 @@ func (a *app) init(o initOptions) error {
 		return err
 	}
 	out := initJSON{Migration: o.Name, Written: []string{}, Kept: []string{}}
-	for _, file := range []struct {
-		template, path string
-		mode           fs.FileMode
-	}{
-		{"migration.mx.hcl.tmpl", o.Name + config.Suffix, 0o644},
-		{"mailboxes.csv", "mailboxes.csv", 0o644},
-		{"aliases.csv", "aliases.csv", 0o644},
-		{"secrets.csv", "secrets/source.csv", 0o600},
-		{"secrets.csv", "secrets/target.csv", 0o600},
-		{"gitattributes", ".gitattributes", 0o644},
-	} {
+	for _, file := range o.files() {
 		text, err := initText(file.template, o)
 		if err != nil {
 			return err
@@ -124,9 +121,68 @@ func (a *app) init(o initOptions) error {
 	for _, name := range out.Kept {
 		fmt.Fprintf(&b, "kept  %s\n", render.Escape(name))
 	}
-	fmt.Fprintf(&b, "\nNext: fill in mailboxes.csv and the tables in secrets/ (git ignores those), read\n%s, then run mxodus validate and mxodus plan.\n", o.Name+config.Suffix)
+	b.WriteString("\nNext:\n")
+	next := o.next()
+	if folder != "" {
+		next = slices.Insert(next, 0, "cd "+render.Escape(folder))
+	}
+	for i, line := range next {
+		fmt.Fprintf(&b, "  %d. %s\n", i+1, line)
+	}
 	_, err = fmt.Fprint(a.stdout, b.String())
 	return err
+}
+
+// initFile is a file that init writes, and the template that it is made of.
+type initFile struct {
+	template, path string
+	mode           fs.FileMode
+}
+
+// files are those that the answers ask for.
+func (o *initOptions) files() []initFile {
+	mailboxes := "mailboxes.csv"
+	if o.Directory {
+		mailboxes = "mailboxes_directory.csv"
+	}
+	list := []initFile{
+		{"migration.mx.hcl.tmpl", o.Name + config.Suffix, 0o644},
+		{mailboxes, "mailboxes.csv", 0o644},
+		{"aliases.csv", "aliases.csv", 0o644},
+		{"forwarders.csv", "forwarders.csv", 0o644},
+		{"gitattributes", ".gitattributes", 0o644},
+	}
+	if o.SourceTable {
+		list = append(list, initFile{"secrets.csv", "secrets/source.csv", 0o600})
+	}
+	if o.TargetTable {
+		list = append(list, initFile{"secrets.csv", "secrets/target.csv", 0o600})
+	}
+	return list
+}
+
+// next is what a person does after init, one line each.
+func (o *initOptions) next() []string {
+	list := []string{"Who moves: fill in mailboxes.csv, or run mxodus import LIST.csv on a spreadsheet you have."}
+	switch {
+	case o.From == "ionos":
+		list = append(list, "secrets/source.csv: address and password of each mailbox; where 2FA is on, an app password.")
+	case o.SourceTable:
+		list = append(list, "secrets/source.csv: address and password of each mailbox at the old host.")
+	}
+	if o.TargetTable {
+		list = append(list, "secrets/target.csv: the same at the new host.")
+	}
+	if o.To == "microsoft365" {
+		list = append(list, "secrets/graph.pem: certificate and key of the app registration (or its client secret).")
+	}
+	if o.Google {
+		list = append(list, "secrets/google.json: the key of the service account.")
+	}
+	if o.DNSSecret != "" {
+		list = append(list, "export "+o.DNSSecret+"=…: the key of the DNS host.")
+	}
+	return append(list, "mxodus doctor tries it all; mxodus plan -out plans/0001.plan shows what would be done.")
 }
 
 func initText(name string, o initOptions) ([]byte, error) {
@@ -175,81 +231,4 @@ func (a *app) ignore() (bool, error) {
 		return false, nil
 	}
 	return true, state.WriteFile(path, []byte(text), 0o644)
-}
-
-var (
-	namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
-	hostPattern = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-)
-
-// answers fills in what the flags don't say: by asking on a terminal, else by
-// the defaults. An answer that can't be used is a usage error.
-func (a *app) answers(o *initOptions) error {
-	if o.Name == "" {
-		if name := filepath.Base(a.dir); namePattern.MatchString(name) {
-			o.Name = name
-		} else {
-			o.Name = "migration"
-		}
-	}
-	questions := []struct {
-		text  string
-		value *string
-	}{
-		{"IMAP host that the mail leaves", &o.SourceHost},
-		{"IMAP host that the mail goes to", &o.TargetHost},
-		{"Mail domain whose MX moves (empty: mail only)", &o.Domain},
-		{"Cutover, local time such as 2027-01-15T18:00 (empty: a Friday in four weeks)", &o.Cutover},
-		{"Time zone (empty: UTC)", &o.Timezone},
-	}
-	if a.stdinTTY && !a.json {
-		in := bufio.NewScanner(a.stdin)
-		for _, q := range questions {
-			if *q.value != "" {
-				continue
-			}
-			fmt.Fprintf(a.stderr, "%s: ", q.text)
-			if !in.Scan() {
-				break
-			}
-			*q.value = strings.TrimSpace(in.Text())
-		}
-	}
-	if o.Timezone == "" {
-		o.Timezone = "UTC"
-	}
-	loc, err := time.LoadLocation(o.Timezone)
-	if err != nil || o.Timezone == "Local" {
-		return usage("-timezone %q: want an IANA name such as Europe/Berlin", o.Timezone)
-	}
-	if o.Cutover == "" {
-		o.Cutover = friday(a.clock.Now().In(loc)).Format("2006-01-02T15:04")
-	}
-	if _, err := time.ParseInLocation("2006-01-02T15:04", o.Cutover, loc); err != nil {
-		return usage("-cutover %q: want a local time such as 2027-01-15T18:00", o.Cutover)
-	}
-	if o.MX == "" {
-		o.MX = o.TargetHost
-	}
-	switch {
-	case !namePattern.MatchString(o.Name):
-		return usage("-name %q: want letters, digits, _ and -, beginning with a letter", o.Name)
-	case !hostPattern.MatchString(o.SourceHost):
-		return usage("-source-host %q: want the name of an IMAP host such as imap.old.example", o.SourceHost)
-	case !hostPattern.MatchString(o.TargetHost):
-		return usage("-target-host %q: want the name of an IMAP host such as imap.new.example", o.TargetHost)
-	case o.Domain != "" && (!hostPattern.MatchString(o.Domain) || !strings.Contains(o.Domain, ".")):
-		return usage("-domain %q: want a domain such as acme.example", o.Domain)
-	case !hostPattern.MatchString(o.MX):
-		return usage("-mx %q: want the name of a mail exchanger such as mx.new.example", o.MX)
-	}
-	o.Domain = strings.ToLower(o.Domain)
-	return nil
-}
-
-// friday is 18:00 on the first Friday that is four weeks or more from now.
-func friday(now time.Time) time.Time {
-	days := 28 + (int(time.Friday)-int(now.Weekday())+7)%7
-	y, m, d := now.Date()
-	return time.Date(y, m, d+days, 18, 0, 0, 0, now.Location())
 }
