@@ -1,0 +1,108 @@
+// Package microsoft365 is a Microsoft 365 tenant as a target: its domains, users and
+// addresses over Microsoft Graph and the admin interface of Exchange Online, and the
+// tokens that its IMAP takes.
+//
+// Nothing in a tenant is deleted, and only what a plan names is changed.
+package microsoft365
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/microsoft365/entra"
+)
+
+// Options are what a tenant needs besides its block of the configuration.
+type Options struct {
+	Secrets providers.Secrets
+	Clock   providers.Clock
+	Root    string // the migration's folder: ca_file is relative to it
+	// Person shows somebody where to sign in and the code to type in there; nil: nobody can be asked.
+	Person func(page, code string)
+}
+
+// Tenant is one target of kind microsoft365. It is safe for concurrent use.
+type Tenant struct {
+	host    plan.Host
+	options Options
+	cloud   entra.Cloud
+	http    *http.Client
+	tokens  *entra.Client
+}
+
+// New makes the tenant of a target block. It touches no network and resolves no secret.
+// A ca_file that can't be read is an error.
+func New(host plan.Host, o Options) (*Tenant, error) {
+	t := &Tenant{host: host, options: o}
+	name := cmp.Or(host.Settings["cloud"], "global")
+	cloud, ok := entra.Clouds[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no cloud %q", name)
+	}
+	t.cloud = cloud
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	transport.MaxConnsPerHost = 8
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.Clock != nil {
+		transport.TLSClientConfig.Time = o.Clock.Now
+	}
+	if host.CAFile != "" {
+		path := host.CAFile
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(o.Root, path)
+		}
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("the ca_file can't be read: %w", err)
+		}
+		// Besides the system's: an authority of one's own signs the overridden endpoints alone.
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, errors.New("the ca_file holds no certificate")
+		}
+		transport.TLSClientConfig.RootCAs = roots
+	}
+	t.http = &http.Client{Transport: transport, Timeout: requestTimeout}
+	conf := entra.Config{
+		Tenant: host.Settings["tenant"], ClientID: host.Settings["client_id"], Login: host.Settings["endpoints.login"], Cloud: cloud,
+		Name: host.Credentials.String(), Person: o.Person, HTTP: t.http, Clock: o.Clock,
+	}
+	if !host.Credentials.IsZero() {
+		conf.Credential = func(ctx context.Context) (string, error) { return o.Secrets.Resolve(ctx, host.Credentials, "") }
+	}
+	t.tokens = entra.New(conf)
+	return t, nil
+}
+
+const requestTimeout = 60 * time.Second
+
+// ExchangeTokens are the tokens for IMAP, and for Exchange's admin interface: one token
+// opens every mailbox that the application was given.
+func (t *Tenant) ExchangeTokens() *entra.Source { return t.tokens.Exchange() }
+
+// IMAP is where the tenant's mailboxes are reached.
+func (t *Tenant) IMAP() (host string, port int) {
+	if e := t.host.Settings["endpoints.imap"]; e != "" {
+		if h, p, err := net.SplitHostPort(e); err == nil {
+			if n, err := strconv.Atoi(p); err == nil {
+				return h, n
+			}
+		}
+	}
+	return t.cloud.IMAP, 993
+}
