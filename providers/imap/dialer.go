@@ -29,6 +29,7 @@ type Dialer struct {
 	Clock   providers.Clock // decides whether a certificate is in date; nil = the system's clock
 	Root    string          // folder that Host.CAFile is relative to
 	Spool   string          // folder for messages too large for memory, "" = the system's
+	Tokens  Tokens          // for Host.Auth "xoauth2"; nil = the host's secret is the token
 
 	// Dial makes the TCP connection; nil = net.Dialer. Tests put faults here.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -48,12 +49,28 @@ func (d *Dialer) Address() string {
 
 // Connect opens a session: TCP, TLS, login. Refusals are *providers.Error with
 // reason Authentication, Unreachable, Certificate, TooMany, Throttled or Refused
-// and a remedy. ctx governs the opening only; each call of the session has its own.
+// and a remedy. A token that is refused is renewed, once for all connections, and tried once more.
+// ctx governs the opening only; each call of the session has its own.
 func (d *Dialer) Connect(ctx context.Context, a providers.Account) (*Session, error) {
-	username, password, err := d.identity(ctx, a)
+	who, err := d.identity(ctx, a, "")
 	if err != nil {
 		return nil, err
 	}
+	s, err := d.connect(ctx, who)
+	if providers.ReasonOf(err) != providers.Authentication || who.token.Value == "" {
+		return s, err
+	}
+	again, rerr := d.identity(ctx, a, who.token.Value)
+	if rerr != nil {
+		return nil, rerr
+	}
+	if again.token.Value == who.token.Value {
+		return nil, err
+	}
+	return d.connect(ctx, again)
+}
+
+func (d *Dialer) connect(ctx context.Context, who identity) (*Session, error) {
 	raw, err := d.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -61,11 +78,11 @@ func (d *Dialer) Connect(ctx context.Context, a providers.Account) (*Session, er
 	l := newLink(raw, d.Host.Limits.StallTimeout)
 	stop := context.AfterFunc(ctx, func() { l.abort(context.Cause(ctx)) })
 	defer stop()
-	s, err := d.open(ctx, l, username, password)
+	s, err := d.open(ctx, l, who)
 	if err != nil {
 		l.Conn.Close()
 		if ctx.Err() != nil {
-			return nil, &providers.Error{Op: "log in", Subject: username + " at " + d.Address(), Reason: providers.Unreachable, Err: context.Cause(ctx)}
+			return nil, &providers.Error{Op: "log in", Subject: who.name + " at " + d.Address(), Reason: providers.Unreachable, Err: context.Cause(ctx)}
 		}
 		return nil, err
 	}
@@ -76,35 +93,50 @@ func (d *Dialer) Connect(ctx context.Context, a providers.Account) (*Session, er
 	return s, nil
 }
 
-// identity returns the name and password that a logs in with.
-func (d *Dialer) identity(ctx context.Context, a providers.Account) (username, password string, err error) {
+// identity is who logs in, with a password or with a token.
+type identity struct {
+	name, password string
+	token          Token
+}
+
+// identity returns whom a logs in as. refused is a token that shall not be it.
+func (d *Dialer) identity(ctx context.Context, a providers.Account, refused string) (who identity, err error) {
 	template := d.Host.Username
 	if template == "" {
 		template = "{address}"
 	}
-	username = strings.ReplaceAll(template, "{address}", a.Address)
+	who.name = strings.ReplaceAll(template, "{address}", a.Address)
+	subject := who.name + " at " + d.Address()
 	ref := a.Credentials
 	if ref.IsZero() {
 		ref = d.Host.Credentials
 	}
-	if d.Secrets == nil || ref.IsZero() {
-		return "", "", &providers.Error{
-			Op: "log in", Subject: username + " at " + d.Address(), Reason: providers.Authentication,
+	byToken := d.Host.Auth == "xoauth2"
+	switch {
+	case byToken && d.Tokens != nil:
+		who.token, err = d.Tokens.Token(ctx, a.Address, refused)
+	case d.Secrets == nil || ref.IsZero():
+		return who, &providers.Error{
+			Op: "log in", Subject: subject, Reason: providers.Authentication,
 			Err:    errors.New("no credentials are configured"),
 			Remedy: "set credentials = secret.NAME in the host's block or in the mailbox's",
 		}
+	case byToken:
+		who.token, err = secretTokens{d.Secrets, ref}.Token(ctx, a.Address, refused)
+	default:
+		who.password, err = d.Secrets.Resolve(ctx, ref, a.Address)
 	}
-	if password, err = d.Secrets.Resolve(ctx, ref, a.Address); err != nil {
-		return "", "", fmt.Errorf("log in %s at %s: %w", username, d.Address(), err)
+	if err != nil {
+		return who, fmt.Errorf("log in %s: %w", subject, err)
 	}
-	if strings.ContainsAny(username+password, "\x00\r\n") {
-		return "", "", &providers.Error{
-			Op: "log in", Subject: username + " at " + d.Address(), Reason: providers.Authentication,
+	if strings.ContainsAny(who.name+who.password+who.token.Value, "\x00\r\n") {
+		return who, &providers.Error{
+			Op: "log in", Subject: subject, Reason: providers.Authentication,
 			Err:    errors.New("the name or the password holds a line break or NUL, which IMAP can't carry"),
 			Remedy: fmt.Sprintf("correct %s", ref),
 		}
 	}
-	return username, password, nil
+	return who, nil
 }
 
 func (d *Dialer) dial(ctx context.Context) (net.Conn, error) {
@@ -125,7 +157,7 @@ func (d *Dialer) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // open does everything between the TCP connection and the first command.
-func (d *Dialer) open(ctx context.Context, l *link, username, password string) (*Session, error) {
+func (d *Dialer) open(ctx context.Context, l *link, who identity) (*Session, error) {
 	var transport net.Conn = l
 	greeting := ""
 	switch d.Host.TLS {
@@ -153,7 +185,7 @@ func (d *Dialer) open(ctx context.Context, l *link, username, password string) (
 		}
 		transport = t
 	}
-	return d.login(transport, l, greeting, username, password)
+	return d.login(transport, l, greeting, who)
 }
 
 func (d *Dialer) handshake(ctx context.Context, l *link) (*tls.Conn, error) {

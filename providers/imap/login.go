@@ -16,11 +16,11 @@ import (
 
 // login lets go-imap's client log in over transport and then takes the
 // connection over.
-func (d *Dialer) login(transport net.Conn, l *link, greeting, username, password string) (*Session, error) {
+func (d *Dialer) login(transport net.Conn, l *link, greeting string, who identity) (*Session, error) {
 	br := bufio.NewReaderSize(transport, 64<<10)
 	o := newOpening(transport, br, greeting)
 	client := imapclient.New(o, nil)
-	subject := username + " at " + d.Address()
+	subject := who.name + " at " + d.Address()
 
 	if err := client.WaitGreeting(); err != nil {
 		o.Close()
@@ -45,17 +45,28 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting, username, password
 	caps := parseCapabilities(o.caps)
 	o.mu.Unlock()
 
-	err := d.authenticate(client, caps, username, password)
+	why, err := d.authenticate(client, caps, who)
 	if err != nil {
 		defer client.Close()
 		if _, ok := errors.AsType[*providers.Error](err); ok {
 			return nil, err
 		}
-		return nil, d.openingError(l, o, subject, err)
+		err := d.openingError(l, o, subject, err)
+		if e, ok := errors.AsType[*providers.Error](err); ok && who.token.Value != "" && e.Reason == providers.Authentication {
+			e.Remedy = tokenRemedy
+			if why != "" {
+				e.Server += " (" + why + ")"
+			}
+		}
+		return nil, err
 	}
 
 	o.takeOver()
-	s := newSession(d, l, transport, br, username)
+	s := newSession(d, l, transport, br, who.name)
+	s.greeting = o.greet.Text
+	if d.Clock != nil {
+		s.renew = who.token.renewal(d.Clock.Now())
+	}
 	s.release = func() {
 		o.release()
 		client.Close() // waits for its reader; the connection is closed already
@@ -67,31 +78,45 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting, username, password
 	}
 	if err := s.begin(after); err != nil {
 		s.Close()
-		return nil, d.openingError(l, o, subject, err)
+		err := d.openingError(l, o, subject, err)
+		if e, ok := errors.AsType[*providers.Error](err); ok && who.token.Value != "" && e.Reason == providers.Authentication {
+			e.Remedy = tokenRemedy
+		}
+		return nil, err
 	}
 	return s, nil
 }
 
-// authenticate sends the password by the method of the configuration.
-func (d *Dialer) authenticate(client *imapclient.Client, caps map[string]bool, username, password string) error {
-	subject := username + " at " + d.Address()
+// authenticate sends the password or token by the method of the configuration. why is what the
+// server said of a token, besides its answer.
+func (d *Dialer) authenticate(client *imapclient.Client, caps map[string]bool, who identity) (why string, err error) {
+	subject := who.name + " at " + d.Address()
 	switch d.Host.Auth {
 	case "", "plain":
 		if caps["AUTH=PLAIN"] {
-			return client.Authenticate(sasl.NewPlainClient("", username, password))
+			return "", client.Authenticate(sasl.NewPlainClient("", who.name, who.password))
 		}
 	case "login":
+	case "xoauth2":
+		if !caps["AUTH=XOAUTH2"] {
+			return "", &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
+				Err:    errors.New("the server takes no tokens (no AUTH=XOAUTH2): " + offered(caps)),
+				Remedy: `use auth = "plain" with a password, or the host and port that take tokens`}
+		}
+		x := &xoauth2{user: who.name, token: who.token.Value}
+		err := client.Authenticate(x)
+		return x.why, err
 	default:
-		return &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
+		return "", &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
 			Err:    errors.New("this build can't log in with auth = \"" + d.Host.Auth + "\""),
-			Remedy: `use auth = "plain" or auth = "login"`}
+			Remedy: `use auth = "plain", auth = "login" or auth = "xoauth2"`}
 	}
 	if caps["LOGINDISABLED"] {
-		return &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
+		return "", &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
 			Err:    errors.New("the server takes no passwords on this connection (LOGINDISABLED): " + offered(caps)),
 			Remedy: `a server that wants TLS first: use tls = "implicit" or "starttls"; one that wants tokens: use auth = "xoauth2"`}
 	}
-	return client.Login(username, password).Wait()
+	return "", client.Login(who.name, who.password).Wait()
 }
 
 func offered(caps map[string]bool) string {
@@ -134,10 +159,16 @@ func (d *Dialer) greetingError(line string) error {
 	return refusal("connect to", d.Address(), wire.ParseStatus(strings.ToUpper(kind), text))
 }
 
+// parseCapabilities reads a list of capabilities. IMAP4rev2 counts only where IMAP4rev1 is not
+// offered: it would have to be switched on by ENABLE there (RFC 9051 §6.3.1), and is broken at
+// Exchange Online and Strato, whose SEARCH then answers without its result.
 func parseCapabilities(list string) map[string]bool {
 	caps := map[string]bool{}
 	for c := range strings.FieldsSeq(list) {
 		caps[strings.ToUpper(c)] = true
+	}
+	if caps["IMAP4REV1"] {
+		delete(caps, "IMAP4REV2")
 	}
 	return caps
 }

@@ -38,7 +38,7 @@ func TestRefusedLogins(t *testing.T) {
 		{"starttls, LOGIN", func(h plan.Host) plan.Host { h.Port, h.TLS, h.Auth = d.Port(), plan.TLSStart, "login"; return h }, password, "", ""},
 		{"starttls, unknown authority", func(h plan.Host) plan.Host { h.Port, h.TLS, h.CAFile = d.Port(), plan.TLSStart, ""; return h }, password, providers.Certificate, "unknown authority"},
 		{"no TLS", func(h plan.Host) plan.Host { h.Port, h.TLS = d.Port(), plan.TLSNone; return h }, password, "", ""},
-		{"token", func(h plan.Host) plan.Host { h.Auth = "xoauth2"; return h }, password, providers.Refused, "xoauth2"},
+		{"token", func(h plan.Host) plan.Host { h.Auth = "xoauth2"; return h }, password, providers.Refused, "AUTH=XOAUTH2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := test.host(base)

@@ -171,6 +171,14 @@ func (o *opening) Write(p []byte) (int, error) {
 	}
 	o.changed.Broadcast()
 	o.mu.Unlock()
+	if string(p) == "=\r\n" {
+		// go-imap writes an empty answer to a SASL challenge as "=", which is for an empty
+		// initial response alone (RFC 4959 §3); elsewhere it is an empty line (RFC 3501 §6.2.2).
+		if _, err := o.Conn.Write([]byte("\r\n")); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
 	return o.Conn.Write(p)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap/wire"
@@ -36,6 +37,12 @@ type Session struct {
 	prefix    string   // of the personal namespace
 	foreign   []string // prefixes of other users' and shared namespaces
 	serverID  string
+	greeting  string
+	kind      string    // plan.Host.Kind
+	renew     time.Time // when the token that logged in should be replaced, zero: never
+	clock     providers.Clock
+	refusals  int // NO and BAD that the server has answered
+	traits    Traits
 
 	tags     int
 	pending  []*pending
@@ -97,7 +104,7 @@ var errBye = errors.New("the server ended the session")
 func newSession(d *Dialer, l *link, conn net.Conn, br *bufio.Reader, user string) *Session {
 	return &Session{
 		link: l, conn: conn, r: wire.NewReader(br, wire.Limits{}), w: bufio.NewWriterSize(conn, 64<<10),
-		host: d.Address(), user: user, spool: d.Spool, prefix: d.Host.Namespace, release: func() {},
+		host: d.Address(), user: user, kind: d.Host.Kind, clock: d.Clock, spool: d.Spool, prefix: d.Host.Namespace, release: func() {},
 	}
 }
 
@@ -111,7 +118,11 @@ func (s *Session) begin(caps string) error {
 			return err
 		}
 	}
-	return s.namespaces()
+	if err := s.namespaces(); err != nil {
+		return err
+	}
+	s.traits = traitsOf(s.kind, s.greeting, s.serverID, s.caps)
+	return nil
 }
 
 // Has reports whether the server advertised a capability, in any case of letters.
@@ -300,6 +311,9 @@ func (s *Session) step() error {
 	for i, p := range s.pending {
 		if p.tag == resp.Tag && resp.IsStatus() {
 			p.status, p.done = resp.Status, true
+			if resp.Status.Kind != "OK" {
+				s.refusals++
+			}
 			s.pending = append(s.pending[:i], s.pending[i+1:]...)
 			s.code(resp.Status)
 			return nil

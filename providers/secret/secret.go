@@ -119,14 +119,9 @@ func (r *Resolver) Resolve(ctx context.Context, ref plan.SecretRef, address stri
 	if ref.IsZero() {
 		return "", &Error{Ref: ref, Address: address, Problem: "no credentials are given", Remedy: "add credentials = secret.NAME to the block"}
 	}
-	key := fmt.Sprintf("%s\x00%s\x00%q", ref.Kind, ref.Ref, ref.Argv)
-	perAddress := strings.Contains(ref.Ref, addressTemplate) && ref.Kind == "env" ||
-		slices.ContainsFunc(ref.Argv, func(a string) bool { return strings.Contains(a, addressTemplate) })
-	if perAddress {
-		if address == "" {
-			return "", &Error{Ref: ref, Problem: "it holds {address}, and there is none here", Remedy: "use a secret without {address}"}
-		}
-		key += "\x00" + address
+	key, perAddress := keyOf(ref, address)
+	if perAddress && address == "" {
+		return "", &Error{Ref: ref, Problem: "it holds {address}, and there is none here", Remedy: "use a secret without {address}"}
 	}
 	e, err := r.once(ctx, key, func(e *entry) { r.fetch(ctx, ref, address, e) })
 	if err != nil {
@@ -139,6 +134,35 @@ func (r *Resolver) Resolve(ctx context.Context, ref plan.SecretRef, address stri
 		return e.table.lookup(ref, address)
 	}
 	return e.value.Reveal(), nil
+}
+
+// keyOf is under which name a secret is kept.
+func keyOf(ref plan.SecretRef, address string) (key string, perAddress bool) {
+	key = fmt.Sprintf("%s\x00%s\x00%q", ref.Kind, ref.Ref, ref.Argv)
+	perAddress = strings.Contains(ref.Ref, addressTemplate) && ref.Kind == "env" ||
+		slices.ContainsFunc(ref.Argv, func(a string) bool { return strings.Contains(a, addressTemplate) })
+	if perAddress {
+		key += "\x00" + address
+	}
+	return key, perAddress
+}
+
+// Forget drops what is kept of a secret whose value has changed since, such as a token
+// that a command prints. What a person was asked for is kept.
+func (r *Resolver) Forget(ref plan.SecretRef, address string) {
+	if ref.Kind == "prompt" {
+		return
+	}
+	key, _ := keyOf(ref, address)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries[key]; e != nil {
+		select {
+		case <-e.ready:
+			delete(r.entries, key)
+		default: // it is being looked up right now
+		}
+	}
 }
 
 // once runs fetch for key unless it has been run with success; callers that

@@ -256,3 +256,32 @@ func TestOnce(t *testing.T) {
 		t.Errorf("asked %d times, want 2", n)
 	}
 }
+
+// TestForget: what a command prints may change, what a person typed in doesn't.
+func TestForget(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	asked := 0
+	r := New(root, Options{Prompt: func(context.Context, string) (string, error) { asked++; return "typed", nil }})
+	file, prompt := plan.SecretRef{Name: "f", Kind: "file", Ref: "token"}, plan.SecretRef{Name: "p", Kind: "prompt", Ref: "Token"}
+	for _, want := range []string{"one", "two"} {
+		if err := os.WriteFile(filepath.Join(dir, "token"), []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.Forget(file, "a@b.example")
+		r.Forget(prompt, "a@b.example")
+		if got, err := r.Resolve(t.Context(), file, "a@b.example"); err != nil || got != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+		if _, err := r.Resolve(t.Context(), prompt, ""); err != nil {
+			t.Error(err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("the person was asked %d times", asked)
+	}
+}
