@@ -6,7 +6,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BIN     := bin/mxodus
 
-.PHONY: build demo test race servers lint bench clean
+.PHONY: build demo test race servers installed unpacked lint bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/mxodus
@@ -24,8 +24,10 @@ lint:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-clean:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 
-# The tests run real servers where they are: Dovecot, BIND, Knot, PowerDNS and Postfix.
-servers:
+# The tests run real servers where they are: Dovecot, BIND, Knot, PowerDNS, Postfix, Cyrus and Courier.
+servers: installed unpacked
+
+installed:
 	@missing=""; \
 	command -v dovecot >/dev/null 2>&1 || test -x /usr/sbin/dovecot || missing="$$missing dovecot-imapd"; \
 	command -v named >/dev/null 2>&1 || test -x /usr/sbin/named || missing="$$missing bind9"; \
@@ -46,6 +48,27 @@ servers:
 		echo "servers for the tests: not here and not installed (that needs root and apt):$$missing"; \
 		echo "                       the tests that need them are SKIPPED"; \
 	fi
+
+# Debian lets one IMAP server be installed, so Cyrus and Courier are unpacked beside it with the libraries that are missing, and are never
+# installed: no scripts, no daemons, no root needed. Root's are where the users that servers run as can read them.
+UNPACKED ?= $(if $(filter 0,$(shell id -u)),/var/cache,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/mxodus-servers
+
+unpacked:
+	@command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || { echo "servers for the tests: Cyrus and Courier are unpacked on Debian only; the tests that need them are SKIPPED"; exit 0; }; \
+	for server in cyrus-imapd courier-imap; do \
+		dir="$(UNPACKED)/$$server"; \
+		if [ -e "$$dir/complete" ]; then continue; fi; \
+		rm -rf "$$dir"; mkdir -p "$$dir/packages"; \
+		apt-cache show $$server >/dev/null 2>&1 || { [ "$$(id -u)" != 0 ] || apt-get update -qq >/dev/null 2>&1 || true; }; \
+		packages="$$(apt-get -s -qq install --no-install-recommends $$server 2>/dev/null | awk '/^Inst/ {print $$2}')"; \
+		if [ -n "$$packages" ] && (cd "$$dir/packages" && apt-get download -qq $$packages >/dev/null 2>&1) \
+			&& for p in "$$dir"/packages/*.deb; do dpkg-deb -x "$$p" "$$dir" || exit 1; done; then \
+			rm -rf "$$dir/packages" "$$dir/usr/share/doc"; touch "$$dir/complete"; \
+			echo "servers for the tests: unpacked $$server in $$dir"; \
+		else \
+			echo "servers for the tests: could not unpack $$server; the tests that need it are SKIPPED"; rm -rf "$$dir"; \
+		fi; \
+	done
 
 # Floor, mbsync and interimap (where they are installed) and mxodus in turn on the same two Dovecots,
 # half an hour: see docs/performance.md. BENCH_ROWS may also hold folders0, huge and million.

@@ -1,5 +1,5 @@
 // Package imaptest has mail servers to test and show against: Memory, an
-// embedded one, and a real Dovecot; a way to read an account that shares no code with
+// embedded one, and real ones: Dovecot, Cyrus, Courier; a way to read an account that shares no code with
 // package imap; and a corpus of mail as it is found.
 //
 // It imports no testing package, because the demo runs on it too: TB is what it needs

@@ -9,11 +9,9 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -38,8 +36,8 @@ type Dovecot struct {
 	plain, tls int
 	accounts   map[string]string
 	version    int // of the password file
-	cmd        *exec.Cmd
-	ended      chan struct{}
+	binary     string
+	master     *child
 }
 
 // StartDovecot starts a server, or skips the test where Dovecot is not installed.
@@ -61,7 +59,7 @@ func StartDovecot(tb TB, o DovecotOptions) *Dovecot {
 	if err != nil {
 		tb.Fatalf("start dovecot: %v", err)
 	}
-	d := &Dovecot{tb: tb, dir: dir, accounts: maps.Clone(o.Accounts)}
+	d := &Dovecot{tb: tb, dir: dir, binary: binary, accounts: maps.Clone(o.Accounts)}
 	if d.accounts == nil {
 		d.accounts = map[string]string{}
 	}
@@ -75,7 +73,7 @@ func StartDovecot(tb TB, o DovecotOptions) *Dovecot {
 	// The ports are free when we look; somebody may be quicker.
 	for attempt := 1; ; attempt++ {
 		if err = d.configure(o); err == nil {
-			err = d.start(binary)
+			err = d.start()
 		}
 		if err == nil {
 			return d
@@ -107,7 +105,7 @@ func (d *Dovecot) CAFile() string { return filepath.Join(d.dir, "ca.pem") }
 func (d *Dovecot) Client() *tls.Config { return d.Authority.Client() }
 
 // PID is the master process.
-func (d *Dovecot) PID() int { return d.cmd.Process.Pid }
+func (d *Dovecot) PID() int { return d.master.cmd.Process.Pid }
 
 // Log is what the server has written to its log.
 func (d *Dovecot) Log() string {
@@ -266,37 +264,17 @@ func freePorts() (a, b int, err error) {
 }
 
 // start runs the master process and waits until it greets.
-func (d *Dovecot) start(binary string) error {
-	cmd := exec.Command(binary, "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
+func (d *Dovecot) start() error {
+	cmd := exec.Command(d.binary, "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
 	cmd.SysProcAttr = withParent()
-	ended, started := make(chan struct{}), make(chan error, 1)
-	go func() {
-		// The kernel ties the child to the thread that made it, so the thread has to stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			cmd.Wait()
-		}
-		close(ended)
-	}()
-	if err := <-started; err != nil {
+	master, err := startChild(cmd)
+	if err != nil {
 		return err
 	}
-	d.cmd, d.ended = cmd, ended
-	for range 1000 {
-		select {
-		case <-ended:
-			return fmt.Errorf("dovecot ended at once: %v", cmd.ProcessState)
-		default:
-		}
-		if greets(d.Address()) && greetsTLS(d.TLSAddress(), d.Client()) {
-			return nil
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return fmt.Errorf("dovecot doesn't answer on %s", d.Address())
+	d.master = master
+	return master.until("dovecot", func() bool {
+		return greets(d.Address()) && greetsTLS(d.TLSAddress(), d.Client())
+	})
 }
 
 func greets(address string) bool {
@@ -326,17 +304,8 @@ func readGreeting(c net.Conn) bool {
 
 // stop ends the master process, which ends the others.
 func (d *Dovecot) stop() {
-	if d.cmd == nil {
-		return
-	}
-	d.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.ended:
-	case <-time.After(10 * time.Second):
-		d.cmd.Process.Kill()
-		<-d.ended
-	}
-	d.cmd = nil
+	d.master.stop()
+	d.master = nil
 }
 
 // Stop ends the server; Restart brings it back with the same mail and ports.
@@ -345,14 +314,8 @@ func (d *Dovecot) Stop() { d.stop() }
 // Restart ends the server with all its connections and starts it again.
 func (d *Dovecot) Restart() {
 	d.tb.Helper()
-	binary := "dovecot"
-	if d.cmd != nil {
-		binary = d.cmd.Path
-	} else if _, err := exec.LookPath(binary); err != nil {
-		binary = "/usr/sbin/dovecot"
-	}
 	d.stop()
-	if err := d.start(binary); err != nil {
+	if err := d.start(); err != nil {
 		d.tb.Fatalf("restart dovecot: %v\n%s", err, d.Log())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCorpusArrivesAtDovecot(t *testing.T) {
@@ -120,5 +121,42 @@ func TestDiffSeesEverything(t *testing.T) {
 		if len(Diff(base(), other, nil)) == 0 {
 			t.Errorf("%s makes no difference", name)
 		}
+	}
+}
+
+// TestCyrusAndCourier proves that the real servers beside Dovecot are up, tell passwords apart and keep a message.
+func TestCyrusAndCourier(t *testing.T) {
+	accounts := map[string]string{"a@example.com": "one", "b@example.com": `t"w\o`}
+	for name, start := range map[string]func(t *testing.T) (address, separator, prefix string){
+		"cyrus": func(t *testing.T) (string, string, string) {
+			return StartCyrus(t, CyrusOptions{Accounts: accounts}).Address(), "/", ""
+		},
+		"courier": func(t *testing.T) (string, string, string) {
+			return StartCourier(t, CourierOptions{Accounts: accounts}).Address(), ".", "INBOX."
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, separator, prefix := start(t)
+			if c, err := connect(address, nil, "a@example.com", "two"); err == nil {
+				c.Close()
+				t.Error("the password is not looked at")
+			}
+			mails := []GeneratedMail{{Folder: "INBOX"}, {Folder: "Some/folder"}}
+			for i := range mails {
+				mails[i].Octets = []byte("Subject: x\r\n\r\nbody\r\n")
+				mails[i].Date = time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
+				mails[i].Flags = []string{`\Seen`, "keyword"}
+			}
+			Fill(t, address, nil, "b@example.com", accounts["b@example.com"], separator, prefix, mails)
+			got := Read(t, address, nil, "b@example.com", accounts["b@example.com"])
+			checkCorpus(t, []GeneratedMail{mails[0]}, map[string][]Mail{"INBOX": got["INBOX"]})
+			mails[1].Folder = prefix + strings.ReplaceAll(mails[1].Folder, "/", separator)
+			checkCorpus(t, []GeneratedMail{mails[1]}, map[string][]Mail{mails[1].Folder: got[mails[1].Folder]})
+			for folder, mails := range Read(t, address, nil, "a@example.com", "one") {
+				if len(mails) > 0 {
+					t.Errorf("%s of the other account holds %d messages", folder, len(mails))
+				}
+			}
+		})
 	}
 }

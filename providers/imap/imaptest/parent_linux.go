@@ -1,8 +1,20 @@
 package imaptest
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // withParent makes the child end when this process is killed.
 func withParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+}
+
+// asMailOwner is withParent, as another user where we are root.
+func asMailOwner(uid, gid int) *syscall.SysProcAttr {
+	a := withParent()
+	if os.Geteuid() == 0 {
+		a.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: false}
+	}
+	return a
 }
