@@ -10,7 +10,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers/dns"
-	"github.com/mxodus/mxodus/providers/dns/mailrecords"
+	"github.com/mxodus/mxodus/plan/mailrecords"
 )
 
 func (c *check) dkim(ctx context.Context) {

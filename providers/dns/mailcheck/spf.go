@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/providers/dns"
-	"github.com/mxodus/mxodus/providers/dns/mailrecords"
+	"github.com/mxodus/mxodus/plan/mailrecords"
 )
 
 // spfWalk counts what a receiver would ask (RFC 7208 §4.6.4).

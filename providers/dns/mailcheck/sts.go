@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
-	"github.com/mxodus/mxodus/providers/dns/mailrecords"
+	"github.com/mxodus/mxodus/plan/mailrecords"
 )
 
 // longestPolicy is what senders read of a policy (RFC 8461 §3.3 lets them limit it).
