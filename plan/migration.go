@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -157,6 +158,24 @@ type ZoneConfig struct {
 
 // Key is how the configuration refers to the zone behind dns.
 func (z ZoneConfig) Key() string { return HostKey(z.Kind, z.Name) }
+
+// Worldly reports whether names outside the zone can be asked about: a resolver
+// is named, or the zone is not one of a laboratory on this machine.
+func (z ZoneConfig) Worldly() bool {
+	if z.Resolver != "" {
+		return true
+	}
+	for _, server := range append([]string{z.Server}, z.Authoritative...) {
+		host, _, err := net.SplitHostPort(server)
+		if err != nil {
+			continue
+		}
+		if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() || host == "localhost" {
+			return false
+		}
+	}
+	return true
+}
 
 // SMTPServer is where notices are handed in.
 type SMTPServer struct {

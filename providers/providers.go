@@ -246,6 +246,7 @@ type Answer struct {
 	Authoritative bool
 	Rcode         string // "NOERROR", "NXDOMAIN", "SERVFAIL", ...
 	NegativeTTL   uint32 // seconds, for answers without data (RFC 2308)
+	Serial        uint32 // of the SOA that came with it, 0 = none did
 	At            time.Time
 }
 

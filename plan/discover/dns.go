@@ -86,7 +86,7 @@ func (o *observer) domain(ctx context.Context, d plan.Domain) error {
 	}
 	seen.Signed = signed(ctx, ns, servers, d.Name)
 	seen.NegativeTTL = o.negativeTTL(ctx, ns, servers, d.Name)
-	if cfg, ok := o.m.Zone(d.Zone); ok && worldly(cfg) {
+	if cfg, ok := o.m.Zone(d.Zone); ok && cfg.Worldly() {
 		seen.SPF = o.includes(ctx, ns, d, sets)
 	}
 	o.mu.Lock()

@@ -2,7 +2,6 @@ package discover
 
 import (
 	"context"
-	"net"
 	"strings"
 	"time"
 
@@ -15,24 +14,6 @@ import (
 // spfPatience bounds all that is asked about one domain's includes: a resolver
 // that is silent must not hold discover up.
 const spfPatience = 15 * time.Second
-
-// worldly reports whether names outside the zone can be asked about: a resolver
-// is named, or the zone is not one of a laboratory on this machine.
-func worldly(z plan.ZoneConfig) bool {
-	if z.Resolver != "" {
-		return true
-	}
-	for _, server := range append([]string{z.Server}, z.Authoritative...) {
-		host, _, err := net.SplitHostPort(server)
-		if err != nil {
-			continue
-		}
-		if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() || host == "localhost" {
-			return false
-		}
-	}
-	return true
-}
 
 // includes follows the SPF records that the domain has and will have to those
 // of others. They exist already, so asking a resolver leaves no negative answer

@@ -65,7 +65,7 @@ func TestLaboratoriesAreNotAskedAbout(t *testing.T) {
 		{plan.ZoneConfig{Kind: "by_hand", Authoritative: []string{"[::1]:53"}}, false},
 		{plan.ZoneConfig{Kind: "rfc2136", Server: "127.0.0.1:5301", Resolver: "127.0.0.1:5303"}, true},
 	} {
-		if got := worldly(tt.zone); got != tt.want {
+		if got := tt.zone.Worldly(); got != tt.want {
 			t.Errorf("%+v: %v, want %v", tt.zone, got, tt.want)
 		}
 	}

@@ -105,6 +105,9 @@ func (a *api) Features() providers.ZoneFeatures {
 	return providers.ZoneFeatures{Atomic: true, MinimumTTL: 60, MaximumTTL: 86400}
 }
 
+// Skew implements providers.Timekeeper.
+func (a *api) Skew() (time.Duration, bool) { return a.client.Skew() }
+
 // Check implements hosted.Host.
 func (a *api) Check(set plan.RRset) error {
 	return hosted.OnlyTypes(set, "A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TLSA", "TXT")

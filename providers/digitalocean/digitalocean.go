@@ -66,6 +66,9 @@ type api struct {
 // Features: records are changed one by one.
 func (a *api) Features() providers.ZoneFeatures { return providers.ZoneFeatures{MinimumTTL: 30} }
 
+// Skew implements providers.Timekeeper.
+func (a *api) Skew() (time.Duration, bool) { return a.client.Skew() }
+
 // Check implements hosted.Host. What a TXT can hold was found by others with the live service.
 func (a *api) Check(set plan.RRset) error {
 	if err := hosted.OnlyTypes(set, "A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"); err != nil {

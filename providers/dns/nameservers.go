@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -131,6 +130,7 @@ func (n *NameServers) answer(server, name string, typ uint16, r *dns.Msg) provid
 		Rcode:         rcode(r),
 		At:            n.Clock.Now(),
 	}
+	a.Serial, _ = serialOf(name, r)
 	if cut := cutAt(name, typ, r); len(cut) > 0 {
 		a.Set = setOf(name, typ, cut)
 	}
@@ -153,32 +153,7 @@ func negativeTTL(r *dns.Msg) uint32 {
 
 // exchange asks a server by address, or each address of its name until one answers.
 func (n *NameServers) exchange(ctx context.Context, server, name string, typ uint16, recurse bool) (*dns.Msg, error) {
-	host, port, err := net.SplitHostPort(server)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no name server: want host:port", server)
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return ask(ctx, server, name, typ, recurse, n.timeout())
-	}
-	addrs, err := n.hostResolver().LookupHost(ctx, host)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, &providers.Error{
-			Op: "ask name server", Subject: server, Reason: providers.Unreachable, Err: err,
-			Remedy: "the server's name has no address: mend the name, or give its address",
-		}
-	}
-	var last error
-	for _, addr := range addrs {
-		r, err := ask(ctx, net.JoinHostPort(addr, port), name, typ, recurse, n.timeout())
-		if err == nil {
-			return r, nil
-		}
-		last = err
-	}
-	return nil, last
+	return n.atEach(ctx, server, func(addr string) (*dns.Msg, error) { return ask(ctx, addr, name, typ, recurse, n.timeout()) })
 }
 
 // hostResolver finds addresses of name servers that are given by name: the hosts
@@ -265,18 +240,24 @@ func (n *NameServers) Serial(ctx context.Context, server, domain string) (uint32
 	if err != nil {
 		return 0, err
 	}
-	if r.Authoritative && (r.Rcode == dns.RcodeSuccess || r.Rcode == dns.RcodeNameError) {
-		for _, rr := range append(slices.Clone(r.Answer), r.Ns...) {
-			if soa, ok := rr.(*dns.SOA); ok && within(domain, dns.CanonicalName(soa.Hdr.Name)) {
-				return soa.Serial, nil
-			}
-		}
+	if serial, ok := serialOf(domain, r); ok && r.Authoritative && (r.Rcode == dns.RcodeSuccess || r.Rcode == dns.RcodeNameError) {
+		return serial, nil
 	}
 	return 0, &providers.Error{
 		Op: "read SOA", Subject: display(domain) + " at " + server, Reason: providers.Refused, Server: rcode(r),
 		Err:    errors.New("the server does not answer with authority"),
 		Remedy: "see whether the server should serve the domain: a server that is named but doesn't is lame",
 	}
+}
+
+// serialOf is the serial of the zone around name, false where r holds no SOA of it.
+func serialOf(name string, r *dns.Msg) (uint32, bool) {
+	for _, rr := range slices.Concat(r.Answer, r.Ns) {
+		if soa, ok := rr.(*dns.SOA); ok && within(name, dns.CanonicalName(soa.Hdr.Name)) {
+			return soa.Serial, true
+		}
+	}
+	return 0, false
 }
 
 // Observed implements providers.NameServers.

@@ -70,6 +70,9 @@ type api struct {
 // Features: sets are changed one by one.
 func (a *api) Features() providers.ZoneFeatures { return providers.ZoneFeatures{MinimumTTL: 60} }
 
+// Skew implements providers.Timekeeper.
+func (a *api) Skew() (time.Duration, bool) { return a.client.Skew() }
+
 // Check implements hosted.Host.
 func (a *api) Check(set plan.RRset) error {
 	return hosted.OnlyTypes(set, "A", "AAAA", "CAA", "CNAME", "DS", "HINFO", "HTTPS", "MX", "NS", "PTR", "RP", "SRV", "SVCB", "TLSA", "TXT")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
@@ -28,6 +29,9 @@ type api struct {
 // Features: the API refuses TTLs below a minute. One PATCH replaces several sets,
 // but that it does all of them or none is promised nowhere.
 func (a *api) Features() providers.ZoneFeatures { return providers.ZoneFeatures{MinimumTTL: 60} }
+
+// Skew implements providers.Timekeeper.
+func (a *api) Skew() (time.Duration, bool) { return a.client.Skew() }
 
 // Check implements hosted.Host.
 func (a *api) Check(set plan.RRset) error {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
@@ -67,6 +68,9 @@ type api struct {
 
 // Features: all sets of one PATCH are written in one transaction.
 func (a *api) Features() providers.ZoneFeatures { return providers.ZoneFeatures{Atomic: true} }
+
+// Skew implements providers.Timekeeper.
+func (a *api) Skew() (time.Duration, bool) { return a.client.Skew() }
 
 // Check implements hosted.Host: the server takes every type that it can parse.
 func (a *api) Check(plan.RRset) error { return nil }

@@ -30,12 +30,13 @@ const maxReplies = 1 << 20
 
 // session is one SMTP connection. It is not safe for concurrent use.
 type session struct {
-	server string // host:port, for messages
-	conn   net.Conn
-	text   *textproto.Conn
-	ext    map[string]string // EHLO keywords, upper case
-	secure bool
-	stop   func() bool // takes the context's hand off the connection
+	server   string // host:port, for messages
+	greeting string // its first reply
+	conn     net.Conn
+	text     *textproto.Conn
+	ext      map[string]string // EHLO keywords, upper case
+	secure   bool
+	stop     func() bool // takes the context's hand off the connection
 }
 
 // dial connects and greets. The context ends everything that is done on the
@@ -57,7 +58,7 @@ func dial(ctx context.Context, d DialFunc, server string, config *tls.Config) (*
 		}
 	}
 	s.use(conn)
-	if _, err := s.reply(ctx, "greeting of", 220); err != nil {
+	if s.greeting, err = s.reply(ctx, "greeting of", 220); err != nil {
 		s.close()
 		return nil, err
 	}

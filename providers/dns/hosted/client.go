@@ -43,6 +43,16 @@ type Client struct {
 	mu    sync.Mutex
 	ahead time.Time // when the allowance that is spent so far is paid back
 	quiet *http.Client
+	skew  time.Duration // of the host's clock, at its last answer
+	told  bool          // whether it has told the time
+}
+
+// Skew is how far the host's clock was ahead of ours at its last answer (the Date
+// field, RFC 9110 §6.6.1); known is false before the first.
+func (c *Client) Skew() (ahead time.Duration, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.skew, c.told
 }
 
 // Status is the HTTP status of a refusal; errors.As finds it in what Do returns.
@@ -182,6 +192,11 @@ func (c *Client) once(ctx context.Context, op, method, path, secret string, body
 		return lost(err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read, or is given up
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		c.mu.Lock()
+		c.skew, c.told = at.Sub(c.Clock.Now()), true
+		c.mu.Unlock()
+	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err == nil && len(text) > maxBody {
 		err = fmt.Errorf("the answer is longer than %d octets", maxBody)

@@ -52,7 +52,18 @@ type Zone struct {
 	Clock providers.Clock
 }
 
-var _ providers.Zone = (*Zone)(nil)
+var (
+	_ providers.Zone       = (*Zone)(nil)
+	_ providers.Timekeeper = (*Zone)(nil)
+)
+
+// Skew implements providers.Timekeeper where the host's client tells.
+func (z *Zone) Skew() (ahead time.Duration, known bool) {
+	if t, ok := z.Host.(providers.Timekeeper); ok {
+		return t.Skew()
+	}
+	return 0, false
+}
 
 const opUpdate = "update zone"
 

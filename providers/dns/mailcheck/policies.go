@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"github.com/mxodus/mxodus/plan"
-	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/plan/mailrecords"
+	"github.com/mxodus/mxodus/providers/dns"
 )
 
 func (c *check) dkim(ctx context.Context) {

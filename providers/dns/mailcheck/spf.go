@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/plan/mailrecords"
+	"github.com/mxodus/mxodus/providers/dns"
 )
 
 // spfWalk counts what a receiver would ask (RFC 7208 §4.6.4).
