@@ -18,6 +18,7 @@ import (
 func commands() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
 		newInit,
+		newImport,
 		newDoctor,
 		newValidate,
 		newFmt,
