@@ -47,7 +47,7 @@ func StartCyrus(tb TB, o CyrusOptions) *Cyrus {
 	if root == "" {
 		tb.Skipf("cyrus-imapd is not there (make servers unpacks it, on Debian)")
 	}
-	dir, err := os.MkdirTemp("", "cyrus") // not the test's own folder: paths of sockets may have 107 octets
+	dir, err := memoryFolder("cyrus")
 	if err != nil {
 		tb.Fatalf("start cyrus: %v", err)
 	}
