@@ -129,10 +129,12 @@ type MailHost interface {
 type PassMode string
 
 // The modes. Before the flip the target may mirror the source; after it the
-// pass adds only: no flag overwrite, no delete.
+// pass adds only: no flag overwrite, no delete. CarryBack is a rollback's: the roles
+// change, and what is at the target and did not come from the source is added there.
 const (
 	BeforeFlip PassMode = "before_flip"
 	AfterFlip  PassMode = "after_flip"
+	CarryBack  PassMode = "carry_back"
 )
 
 // PassSpec says which mailbox a pass is over and what it may do.

@@ -24,12 +24,13 @@ func (e *Engine) Compare(ctx context.Context, mailbox plan.Mailbox) (c providers
 }
 
 func (e *Engine) compare(ctx context.Context, mailbox plan.Mailbox, source, to *end) (c providers.Comparison, err error) {
-	m, err := e.openManifest(mailbox, to)
+	way := e.forward(mailbox, source, to)
+	m, err := way.open()
 	if err != nil {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	r := &run{e: e, m: m, spec: providers.PassSpec{Mailbox: mailbox}, source: source, target: to}
+	r := e.newRun(providers.PassSpec{Mailbox: mailbox}, way, m)
 	defer r.dismiss()
 	w, err := r.first(ctx)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
-	"github.com/mxodus/mxodus/state/manifest"
 )
 
 // Defaults where a host's configuration says nothing.
@@ -91,10 +90,6 @@ func (e *Engine) ManifestPath(m plan.Mailbox) string {
 // QuarantinePath is the folder of a mailbox's refused messages.
 func (e *Engine) QuarantinePath(m plan.Mailbox) string {
 	return filepath.Join(e.o.StateDir, "quarantine", fileName(m))
-}
-
-func (e *Engine) openManifest(m plan.Mailbox, target *end) (*manifest.DB, error) {
-	return manifest.Open(e.ManifestPath(m), strings.ToLower(m.Target+" at "+target.host.Hostname))
 }
 
 // slotsOf returns the shared connection slots of an end's host.

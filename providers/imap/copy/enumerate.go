@@ -166,7 +166,13 @@ func (r *run) fetchList(ctx context.Context, src session, l *listing, first, las
 func (r *run) hold(ctx context.Context, f *folder, l *listing, from uint32, complete bool) error {
 	var gone, back []int64
 	i, unchanged := 0, 0
-	fresh := func(m listed) { f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size}) }
+	before := r.baselines[f.Raw]
+	fresh := func(m listed) {
+		if before.UIDValidity == f.Numbers.UIDValidity && m.uid < before.UIDNext {
+			return // on the way back: it was at the target before the migration, and stays there
+		}
+		f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size})
+	}
 	err := r.m.Known(ctx, f.ID, f.Numbers.UIDValidity, from, func(k manifest.Known) error {
 		for i < len(l.messages) && l.messages[i].uid < k.UID {
 			fresh(l.messages[i])

@@ -96,7 +96,13 @@ func (r *run) begin(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	mappings, err := imap.MapFolders(sourceList, targetList, r.spec.Mailbox.Folders)
+	rules := r.spec.Mailbox.Folders
+	if r.back {
+		if rules, err = inverse(targetList, sourceList, rules); err != nil {
+			return err
+		}
+	}
+	mappings, err := imap.MapFolders(sourceList, targetList, rules)
 	if err != nil {
 		return err
 	}

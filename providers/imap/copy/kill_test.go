@@ -24,6 +24,7 @@ const (
 	childSource = "MXODUS_TEST_COPY_SOURCE"
 	childTarget = "MXODUS_TEST_COPY_TARGET"
 	childState  = "MXODUS_TEST_COPY_STATE"
+	childMode   = "MXODUS_TEST_COPY_MODE"
 )
 
 // runChild makes one pass and ends the process, when this is a child.
@@ -40,10 +41,11 @@ func runChild() bool {
 			Limits:      plan.Limits{DoubtGrace: time.Second, StallTimeout: 20 * time.Second},
 		}}
 	}
-	_, err := Single{
+	mailbox, engine := Single{
 		Source: dialer(os.Getenv(childSource)), Target: dialer(os.Getenv(childTarget)),
 		SourceAddress: user, TargetAddress: user, StateDir: os.Getenv(childState), Clock: wallClock{}, Deletes: "mirror",
-	}.Run(context.Background())
+	}.Mailbox()
+	_, err := engine.Pass(context.Background(), providers.PassSpec{Mailbox: mailbox, Mode: providers.PassMode(os.Getenv(childMode))})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -71,7 +73,7 @@ func TestKilledAtAnyPointCopiesEachMessageOnce(t *testing.T) {
 
 	run := func(limit time.Duration) (finished bool) {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childSource+"="+src.address, childTarget+"="+dst.address, childState+"="+state)
+		cmd.Env = append(os.Environ(), childSource+"="+src.address, childTarget+"="+dst.address, childState+"="+state, childMode+"="+string(providers.BeforeFlip))
 		cmd.SysProcAttr = withParent()
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {

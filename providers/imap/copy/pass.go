@@ -22,8 +22,10 @@ type run struct {
 	crew           []*worker
 	number         int64 // of this pass
 	finished       int64 // of the last one that came to its end
+	back           bool  // from the target to the source
 	quarantine     string
-	headroom       int64 // largest message that is sent, 0 = no limit
+	baselines      map[string]manifest.Numbers // of folders that are read: what was there before anything of ours
+	headroom       int64                       // largest message that is sent, 0 = no limit
 
 	folders []*folder
 	targets map[string]*target // by the name the mapping gives
@@ -51,25 +53,45 @@ func (e *Engine) Pass(ctx context.Context, spec providers.PassSpec) (providers.P
 	return e.pass(ctx, spec, source, target)
 }
 
-func (e *Engine) pass(ctx context.Context, spec providers.PassSpec, source, to *end) (result providers.PassResult, err error) {
-	m, err := e.openManifest(spec.Mailbox, to)
+func (e *Engine) pass(ctx context.Context, spec providers.PassSpec, source, target *end) (providers.PassResult, error) {
+	way, other := e.forward(spec.Mailbox, source, target), e.backward(spec.Mailbox, source, target)
+	if spec.Mode != providers.CarryBack {
+		return e.passOver(ctx, spec, way, other)
+	}
+	result, err := e.passOver(ctx, spec, other, way)
+	return result, wentBack(err)
+}
+
+// newRun is a pass in direction d, whose manifest m is.
+func (e *Engine) newRun(spec providers.PassSpec, d direction, m *manifest.DB) *run {
+	r := &run{
+		e: e, m: m, spec: spec, source: d.from, target: d.to, back: d.back, quarantine: d.quarantine,
+		targets: map[string]*target{}, refusals: map[string]bool{}, taken: map[int64]bool{},
+		progress: providers.Progress{Mailbox: spec.Mailbox.Source},
+	}
+	if d.back {
+		// Both ends are in use: the source gets what it has not, and nothing there is touched.
+		r.spec.Mode = providers.AfterFlip
+	}
+	// Whoever sent what is in doubt now is no more: the manifest is ours.
+	r.quiet.Store(e.o.Clock.Now().UnixNano())
+	return r
+}
+
+func (e *Engine) passOver(ctx context.Context, spec providers.PassSpec, way, other direction) (result providers.PassResult, err error) {
+	m, err := way.open()
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	r := &run{
-		e: e, m: m, spec: spec, source: source, target: to,
-		quarantine: e.QuarantinePath(spec.Mailbox),
-		targets:    map[string]*target{}, refusals: map[string]bool{}, taken: map[int64]bool{},
-		progress: providers.Progress{Mailbox: spec.Mailbox.Source},
-	}
-	// Whoever sent what is in doubt now is no more: the manifest is ours.
-	r.quiet.Store(e.o.Clock.Now().UnixNano())
+	r := e.newRun(spec, way, m)
 	defer r.dismiss()
 	if r.number, r.finished, err = m.BeginPass(ctx, string(spec.Mode), e.o.Clock.Now()); err != nil {
 		return result, err
 	}
-	err = r.stages(ctx)
+	if err = r.learn(ctx, other); err == nil {
+		err = r.stages(ctx)
+	}
 	if cerr := r.count(context.WithoutCancel(ctx)); cerr != nil {
 		return r.result, errors.Join(err, cerr)
 	}
