@@ -175,6 +175,7 @@ type PassResult struct {
 	Octets       int64
 	Folders      int
 	KeywordsLost int
+	Skipped      int      // marked \Deleted at the source, where the target can't keep that: left out
 	Refusals     []string // the distinct words of refusals, unescaped
 }
 
@@ -188,7 +189,7 @@ type Comparison struct {
 	Source      int // messages that should be at the target
 	Target      int // of those, how many are there by claim
 	Quarantined int
-	LeftOut     int      // in excluded folders
+	LeftOut     int      // in excluded folders, or marked \Deleted where the target can't keep that
 	Missing     []string // what is not there, described without subjects
 	Folders     []FolderComparison
 }

@@ -217,6 +217,7 @@ func (v *applyView) pass(ev apply.Event, step string) []string {
 	add(r.Quarantined, "in quarantine")
 	add(r.Doubt, "in doubt")
 	add(r.KeywordsLost, "keywords the target does not keep")
+	add(r.Skipped, "marked as deleted and left out")
 	if r.Octets > 0 {
 		parts = append(parts, render.Size(r.Octets))
 	}

@@ -144,6 +144,9 @@ func (a *app) copied(v *applyView, r providers.PassResult, quarantine string) er
 	if r.KeywordsLost > 0 {
 		v.print(fmt.Sprintf("  the target keeps no keywords: %s were left out", render.Count(int64(r.KeywordsLost))))
 	}
+	if r.Skipped > 0 {
+		v.print(fmt.Sprintf("  marked as deleted at the source and left out, because the target can't keep that: %s", render.Count(int64(r.Skipped))))
+	}
 	if v.err != nil {
 		return v.err
 	}

@@ -99,7 +99,8 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 		fc := providers.FolderComparison{Source: m.Source.Name, Target: m.Target, Messages: len(now.list)}
 		rest := now.list
 		missing := func(words string) { c.Missing = append(c.Missing, words) }
-		unread := func(uid uint32) { missing(fmt.Sprintf("%s, UID %d: not copied yet", m.Source.Name, uid)) }
+		var unreadUIDs []uint32
+		unread := func(uid uint32) { unreadUIDs = append(unreadUIDs, uid) }
 		if f, ok := known[m.Source.Raw]; ok {
 			if err := r.m.Messages(ctx, f.ID, now.validity, 1, func(row manifest.Message) error {
 				for len(rest) > 0 && rest[0] < row.UID {
@@ -131,6 +132,17 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 		for _, uid := range rest {
 			unread(uid)
 		}
+		left, err := leftOut(ctx, src, dst.Traits(), unreadUIDs)
+		if err != nil {
+			return c, err
+		}
+		for _, uid := range unreadUIDs {
+			if !left[uid] {
+				missing(fmt.Sprintf("%s, UID %d: not copied yet", m.Source.Name, uid))
+			}
+		}
+		fc.Messages -= len(left)
+		c.LeftOut += len(left)
 		c.Source += fc.Messages
 		c.Target += fc.Copied
 		c.Folders = append(c.Folders, fc)

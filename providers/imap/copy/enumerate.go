@@ -171,6 +171,10 @@ func (r *run) hold(ctx context.Context, f *folder, l *listing, from uint32, comp
 		if before.UIDValidity == f.Numbers.UIDValidity && m.uid < before.UIDNext {
 			return // on the way back: it was at the target before the migration, and stays there
 		}
+		if m.flags >= 0 && r.leavesOut(strings.Fields(l.sets[m.flags])) {
+			r.leftOut(1)
+			return
+		}
 		f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size})
 	}
 	err := r.m.Known(ctx, f.ID, f.Numbers.UIDValidity, from, func(k manifest.Known) error {
@@ -246,12 +250,25 @@ func (r *run) changes(ctx context.Context, f *folder, l *listing) error {
 	if len(l.messages) == 0 {
 		return nil
 	}
+	// One without a row was left out because it was marked \Deleted; it no longer is.
+	back := func(m listed) {
+		if r.traits.NoDeleted && !r.leavesOut(strings.Fields(l.sets[m.flags])) {
+			f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size})
+		}
+	}
+	defer func() {
+		for ; i < len(l.messages); i++ {
+			back(l.messages[i])
+		}
+	}()
 	return r.m.Known(ctx, f.ID, f.Numbers.UIDValidity, l.messages[0].uid, func(k manifest.Known) error {
 		for i < len(l.messages) && l.messages[i].uid < k.UID {
+			back(l.messages[i])
 			i++
 		}
 		if i < len(l.messages) && l.messages[i].uid == k.UID {
 			f.compare(k, l.sets[l.messages[i].flags])
+			i++
 		}
 		return nil
 	})

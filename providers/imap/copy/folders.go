@@ -117,6 +117,7 @@ func (r *run) begin(ctx context.Context) error {
 	for _, l := range targetList {
 		r.list[l.Raw] = l
 	}
+	r.traits = w.dst.Traits()
 	r.headroom = limitOf(r.target.host.Limits.MaxMessageSize, r.target.host.Oversize.Limit, w.dst.AppendLimit())
 	for _, m := range mappings {
 		f, isKnown := known[m.Source.Raw]

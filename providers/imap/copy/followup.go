@@ -14,9 +14,7 @@ import (
 // target, is never read, because adding and removing leaves its own
 // flags as they are.
 func (r *run) mergeFlags(ctx context.Context) error {
-	if r.spec.Mode != providers.BeforeFlip {
-		return nil
-	}
+	// After the flip nothing else is in the lists than \Flagged of what this pass has copied (flagLater).
 	byTarget := map[int64][]flagChange{}
 	var order []int64
 	for _, f := range r.folders {
@@ -142,8 +140,8 @@ func (r *run) merges(ctx context.Context, t *target, changes []flagChange) (stor
 		if m.TargetUID == 0 || m.TargetUIDValidity != t.sel.UIDValidity {
 			continue // it is there no more
 		}
-		add, lost := storable(c.add, t.sel)
-		remove, _ := storable(c.remove, t.sel)
+		add, lost := r.storable(c.add, t.sel)
+		remove, _ := r.storable(c.remove, t.sel)
 		lostKeywords += keywords(lost)
 		if len(add)+len(remove) == 0 {
 			continue

@@ -26,6 +26,7 @@ type run struct {
 	quarantine     string
 	baselines      map[string]manifest.Numbers // of folders that are read: what was there before anything of ours
 	headroom       int64                       // largest message that is sent, 0 = no limit
+	traits         imap.Traits                 // of the target
 
 	folders []*folder
 	targets map[string]*target // by the name the mapping gives

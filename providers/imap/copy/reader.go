@@ -73,6 +73,10 @@ func (d *reader) next(ctx context.Context) *imap.Visit {
 	if d.err = d.r.stopped(); d.err != nil {
 		return nil
 	}
+	if d.src.Worn() {
+		d.err = errWorn
+		return nil
+	}
 	l := d.take()
 	if l == nil {
 		return nil

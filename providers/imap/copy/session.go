@@ -13,6 +13,9 @@ import (
 type session interface {
 	Has(capability string) bool
 	AppendLimit() int64
+	Traits() imap.Traits
+	Tolerance() int
+	Worn() bool
 	List(ctx context.Context) ([]imap.ListEntry, error)
 	WireName(name string) string
 	Examine(ctx context.Context, raw string) (imap.Selected, error)

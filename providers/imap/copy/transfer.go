@@ -27,6 +27,7 @@ type item struct {
 	body  *body
 	flags []string // that the target keeps
 	lost  int      // keywords it doesn't keep
+	plain bool     // it is sent without keywords, because it was refused with them
 }
 
 // missing reports whether err only says that messages didn't come.

@@ -99,7 +99,7 @@ func (w *worker) quit() {
 
 // source returns the connection to the source, a new one where the old is gone.
 func (w *worker) source(ctx context.Context) (session, error) {
-	if w.src != nil && w.src.Err() == nil {
+	if w.src != nil && w.src.Err() == nil && !w.src.Worn() {
 		return w.src, nil
 	}
 	if w.src != nil {
@@ -117,7 +117,7 @@ func (w *worker) source(ctx context.Context) (session, error) {
 // target is source for the other side. When it replaces a lost connection, what was on
 // that one may still arrive for a while.
 func (w *worker) target(ctx context.Context) (session, error) {
-	if w.dst != nil && w.dst.Err() == nil {
+	if w.dst != nil && w.dst.Err() == nil && !w.dst.Worn() {
 		return w.dst, nil
 	}
 	if w.dst != nil {
@@ -214,6 +214,9 @@ func (w *worker) attempt(ctx context.Context, j job) error {
 		} else {
 			failures++
 		}
+		if errors.Is(err, errWorn) && failures < maxAttempts {
+			continue // the next session is opened at once
+		}
 		if failures >= maxAttempts {
 			return fmt.Errorf("given up after %d attempts without progress: %w", failures, err)
 		}
@@ -222,6 +225,9 @@ func (w *worker) attempt(ctx context.Context, j job) error {
 		}
 	}
 }
+
+// errWorn ends a job that goes on with a new session (imap.Session.Worn).
+var errWorn = errors.New("the session is replaced before the server ends it")
 
 // errChanged says that a folder became another one while it was worked on.
 var errChanged = errors.New("the folder was replaced while it was read")
@@ -236,11 +242,11 @@ func passing(err error) bool {
 		return true
 	}
 	if _, lost := errors.AsType[*imap.LostError](err); lost {
-		// With a reason in the server's last words that reason counts.
-		r := providers.ReasonOf(err)
-		return r != providers.Authentication && r != providers.Certificate
+		// A session that is ended for its token says nothing of the next login
+		// ("Session invalidated - AccessTokenExpired", Exchange Online).
+		return providers.ReasonOf(err) != providers.Certificate
 	}
-	return errors.Is(err, errChanged)
+	return errors.Is(err, errChanged) || errors.Is(err, errWorn)
 }
 
 // delay is how long to wait: what the host named, to the millisecond, else

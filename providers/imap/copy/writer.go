@@ -24,6 +24,7 @@ type writer struct {
 	octets  int64                      // of batch
 	flights []flight                   // sent and not answered, oldest first
 	flying  int64                      // octets of flights
+	unheard int                        // messages of flights
 	folder  string                     // of the message that was added last
 	ops     []func(*manifest.Tx) error // decided and not committed
 	gained  int64                      // messages that ops settle
@@ -84,7 +85,7 @@ func (w *writer) loop(ctx context.Context) error {
 		if open, err = w.fill(ctx, open); err != nil {
 			return err
 		}
-		full := len(w.batch) >= batchMessages || w.octets >= batchOctets || len(w.batch) > 0 && w.other()
+		full := len(w.batch) >= w.room() || w.octets >= batchOctets || len(w.batch) > 0 && w.other()
 		switch {
 		case full || len(w.batch) > 0 && len(w.flights) == 0:
 			if err := w.send(ctx); err != nil {
@@ -118,7 +119,7 @@ func (w *writer) loop(ctx context.Context) error {
 
 // fill adds to the batch what is there already, without waiting.
 func (w *writer) fill(ctx context.Context, open bool) (bool, error) {
-	for len(w.batch) < batchMessages && w.octets < batchOctets {
+	for len(w.batch) < w.room() && w.octets < batchOctets {
 		if len(w.batch) > 0 && w.other() {
 			return open, nil
 		}
@@ -169,7 +170,13 @@ func (w *writer) add(it *item) {
 // quarantine, or moved at the target.
 func (w *writer) admit(ctx context.Context, it *item) error {
 	it.row.Target = it.f.target.ID
-	kept, lost := storable(it.row.Flags, it.f.target.sel)
+	if w.r.leavesOut(it.row.Flags) {
+		it.body.close()
+		it.p.settled = true
+		w.r.leftOut(1)
+		return nil
+	}
+	kept, lost := w.r.storable(it.row.Flags, it.f.target.sel)
 	it.flags, it.lost = kept, keywords(lost)
 	if limit := w.r.headroom; limit > 0 && it.row.Size > limit {
 		it.row.Window = it.f.target.window()
@@ -230,6 +237,14 @@ func (w *writer) send(ctx context.Context) error {
 	if err := w.r.stopped(); err != nil {
 		return err
 	}
+	for len(w.flights) > 0 && (w.dst.Worn() || w.unheard+len(w.batch) > w.dst.Tolerance()) {
+		if err := w.land(ctx); err != nil {
+			return err
+		}
+	}
+	if w.dst.Worn() {
+		return errWorn
+	}
 	if err := w.r.e.paceOf(w.r.target).wait(ctx, len(w.batch), w.octets); err != nil {
 		return err
 	}
@@ -237,6 +252,7 @@ func (w *writer) send(ctx context.Context) error {
 	window := f.target.window()
 	for _, it := range w.batch {
 		it.row.Window = window
+		w.r.withoutLater(it)
 		w.ops = append(w.ops, w.intend(it))
 	}
 	if err := w.commit(ctx); err != nil {
@@ -257,14 +273,14 @@ func (w *writer) send(ctx context.Context) error {
 		}
 		wait = func() ([]imap.Appended, error) { return unsent, err }
 	}
-	w.flights, w.flying = append(w.flights, flight{items: batch, octets: octets, wait: wait}), w.flying+octets
+	w.flights, w.flying, w.unheard = append(w.flights, flight{items: batch, octets: octets, wait: wait}), w.flying+octets, w.unheard+len(batch)
 	return nil
 }
 
 // land waits for the answers to the oldest batch and decides on each message.
 func (w *writer) land(ctx context.Context) error {
 	fl := w.flights[0]
-	w.flights, w.flying = w.flights[1:], w.flying-fl.octets
+	w.flights, w.flying, w.unheard = w.flights[1:], w.flying-fl.octets, w.unheard-len(fl.items)
 	results, err := fl.wait()
 	lost := err != nil
 	if lost {
@@ -303,6 +319,11 @@ func (w *writer) land(ctx context.Context) error {
 			it.body.close()
 			fatal = a.Err
 		case refuse:
+			if it.plainer(a.Err) {
+				w.ops = append(w.ops, w.revert(it))
+				w.backlog = append(w.backlog, it)
+				continue
+			}
 			if kerr := w.refused(it, a.Err); kerr != nil && fatal == nil {
 				fatal = kerr
 			}
@@ -351,6 +372,7 @@ func (w *writer) take(it *item, v verdict, a imap.Appended) {
 	}
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
+	w.r.flagLater(it)
 	w.r.result.Copied++
 	w.r.result.Octets += it.row.Size
 	w.r.result.KeywordsLost += it.lost
