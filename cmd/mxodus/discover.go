@@ -20,14 +20,30 @@ import (
 )
 
 func newDiscover(a *app) *cobra.Command {
-	return &cobra.Command{
+	var generate bool
+	cmd := &cobra.Command{
 		Use:   "discover",
 		Short: "Observe source, target and DNS; write inventory.lock",
-		Args:  noArgs,
+		Long: "discover logs in at both hosts, reads folders, sizes and recipients, asks the name servers,\n" +
+			"and writes what it found to inventory.lock. It changes nothing outside.\n\n" +
+			"With -generate it also looks into mailboxes that nothing declares yet but the source's table of\n" +
+			"passwords names, and drafts what the configuration lacks into drafts/: mailboxes, addresses that mail\n" +
+			"names and that have no home, folder rules, domains with their records. Nothing uses drafts\n" +
+			"before a person has moved or imported them.",
+		Example: "  mxodus discover\n  mxodus discover -generate",
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded, err := a.load()
 			if err != nil {
 				return err
+			}
+			if generate {
+				if err := a.generate(cmd.Context(), loaded); err != nil {
+					return err
+				}
+				if len(loaded.Migration.Mailboxes) == 0 {
+					return nil // there is nothing to be guarded yet
+				}
 			}
 			seen, err := a.observe(cmd.Context(), loaded)
 			if err != nil {
@@ -39,6 +55,8 @@ func newDiscover(a *app) *cobra.Command {
 			return seen.text(a)
 		},
 	}
+	cmd.Flags().BoolVar(&generate, "generate", false, "draft what the configuration lacks into drafts/")
+	return cmd
 }
 
 // observation is what discover found, and whether facts differ from the last time.

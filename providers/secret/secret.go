@@ -136,6 +136,30 @@ func (r *Resolver) Resolve(ctx context.Context, ref plan.SecretRef, address stri
 	return e.value.Reveal(), nil
 }
 
+// Addresses are those that a table has a password for, sorted, in lower case; none for other
+// kinds of reference.
+func (r *Resolver) Addresses(ctx context.Context, ref plan.SecretRef) ([]string, error) {
+	if ref.Kind != "csv" {
+		return nil, nil
+	}
+	key, _ := keyOf(ref, "")
+	e, err := r.once(ctx, key, func(e *entry) { r.fetch(ctx, ref, "", e) })
+	if err != nil {
+		return nil, &Error{Ref: ref, Problem: err.Error(), Err: err}
+	}
+	if e.err != nil {
+		return nil, e.err
+	}
+	var list []string
+	for address, rows := range e.table {
+		if rows[0].password.Reveal() != "" {
+			list = append(list, address)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
 // keyOf is under which name a secret is kept.
 func keyOf(ref plan.SecretRef, address string) (key string, perAddress bool) {
 	key = fmt.Sprintf("%s\x00%s\x00%q", ref.Kind, ref.Ref, ref.Argv)
