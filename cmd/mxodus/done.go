@@ -56,7 +56,7 @@ func newCheck(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [NAME]",
 		Short: "Ask a plan's checks now; exit 5 when one says no",
-		Long:  "check asks the checks of all gates, or the one named, and changes nothing.",
+		Long:  "check asks the checks of all gates, or the one named, and changes nothing. The flip's\ngate asks more than its configuration names: docs/dns.md lists what is asked right\nbefore the flip in any case.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.check(cmd.Context(), strings.Join(args, ""))
@@ -85,7 +85,7 @@ func (a *app) check(ctx context.Context, name string) error {
 	defer r.close()
 	bad, asked := false, 0
 	for _, g := range r.plan.Gates {
-		for _, ref := range g.Require {
+		for _, ref := range r.engine.Asked(g) {
 			if name != "" && name != ref.Name && name != ref.String() {
 				continue
 			}
@@ -106,9 +106,18 @@ func (a *app) check(ctx context.Context, name string) error {
 	return nil
 }
 
+// evidenceText is who said what, in one line, the newest look last.
+func evidenceText(ans apply.Answer) string {
+	parts := []string{"asked " + ans.At.UTC().Format("2006-01-02T15:04:05Z")}
+	for _, s := range ans.Evidence {
+		parts = append(parts, s.String())
+	}
+	return strings.Join(parts, "; ")
+}
+
 func (a *app) showAnswer(gate string, ans apply.Answer) error {
 	if a.json {
-		f := findingJSON{Check: ans.Check.Name, Subject: "gate " + gate, OK: ans.OK, Code: ans.Check.Name, Detail: strings.Join(append(ans.Detail, ans.Warnings...), "; "), Source: "asked " + ans.At.UTC().Format("2006-01-02T15:04:05Z")}
+		f := findingJSON{Check: ans.Check.Name, Subject: "gate " + gate, OK: ans.OK, Code: ans.Check.Name, Detail: strings.Join(append(ans.Detail, ans.Warnings...), "; "), Source: evidenceText(ans)}
 		if !ans.OK {
 			f.Remedy = ans.Remedy
 		}

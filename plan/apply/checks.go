@@ -20,6 +20,9 @@ type Answer struct {
 	Detail   []string // what was found; for people
 	Warnings []string // stable texts; a new one voids an approval
 	Remedy   string
+	Evidence []Sighting `json:",omitempty"` // who said what, when; no part of what an approval is bound to
+
+	high []string // steps whose old TTL was seen again
 }
 
 // sameEvidence reports whether the answer is the one that the journal has.
@@ -47,6 +50,19 @@ var checks = map[string]checkFunc{
 	"rollback_plan_fresh":            rollbackPlanFresh,
 	"no_stragglers_for":              noStragglersFor,
 	"manifest_archived":              manifestArchived,
+	"name_servers_agree":             nameServersAgree,
+	"zone_as_planned":                zoneAsPlanned,
+	"accounts_ready":                 accountsReady,
+	"new_mx_sound":                   newMXSound,
+	"spf_sound":                      spfSound,
+	"dkim_keys_resolve":              dkimKeys,
+	"dmarc_kept":                     dmarcKept,
+	"mta_sts_allows_new_mx":          stsAllows,
+	"tlsa_fits_new_mx":               tlsaFits,
+	"autodiscover_leads_to_target":   autodiscoverLeads,
+	"dnssec_valid":                   dnssecValid,
+	"clock_right":                    clockRight,
+	"source_keeps_accepting":         sourceKeepsAccepting,
 }
 
 // CheckNames returns the names of all checks, sorted.
@@ -116,26 +132,41 @@ func (e *Engine) addressesAt(ctx context.Context, host plan.Host, a *Answer) {
 			list = append(list, entry{address: x.Address})
 		}
 	}
-	for _, it := range list {
-		server, telling, why := e.exchanger(ctx, host, it.address)
-		if telling {
-			ok, words, err := e.Systems.RecipientProbe().Accepts(ctx, server, it.address)
-			switch {
-			case err != nil:
-				a.no("%s: %s could not be asked: %v", it.address, server, err)
-			case !ok:
-				a.no("%s: %s does not take mail for it: %s", it.address, server, words)
-			}
-			continue
+	parts := make([]Answer, len(list))
+	atOnce(len(list), mailboxesAtOnce, func(i int) {
+		parts[i].OK = true
+		e.addressAt(ctx, host, list[i].address, list[i].mailbox, &parts[i])
+	})
+	for _, p := range parts {
+		a.OK = a.OK && p.OK
+		a.Detail, a.Warnings = append(a.Detail, p.Detail...), append(a.Warnings, p.Warnings...)
+		if len(a.Evidence) < maxSightings {
+			a.Evidence = append(a.Evidence, p.Evidence...)
 		}
-		if it.mailbox == nil {
-			if st := e.Record.State(byHandAddress(e.Plan, it.address)); st.How != "word" {
-				a.warn("%s can't be asked for: %s", it.address, why)
-			}
-			continue
+	}
+}
+
+// addressAt asks about one address; mailbox is nil for those that are none.
+func (e *Engine) addressAt(ctx context.Context, host plan.Host, address string, mailbox *plan.Mailbox, a *Answer) {
+	server, telling, why := e.exchanger(ctx, host, address)
+	switch {
+	case telling:
+		ok, words, err := e.Systems.RecipientProbe().Accepts(ctx, server, address)
+		switch {
+		case err != nil:
+			a.no("%s: %s could not be asked: %v", address, server, err)
+		case !ok:
+			a.no("%s: %s does not take mail for it: %s", address, server, words)
+		default:
+			a.saw(e, server, "RCPT TO:<"+address+">", words)
 		}
-		if err := e.targetLogin(ctx, *it.mailbox); err != nil {
-			a.no("%s: %v", it.address, err)
+	case mailbox == nil:
+		if st := e.Record.State(byHandAddress(e.Plan, address)); st.How != "word" {
+			a.warn("%s can't be asked for: %s", address, why)
+		}
+	default:
+		if err := e.loginOnce(ctx, "target", *mailbox); err != nil {
+			a.no("%s: %v", address, err)
 		}
 	}
 }
@@ -239,21 +270,38 @@ func oldTTLExpired(ctx context.Context, e *Engine, a *Answer) {
 			a.no("%s: %v", s.Address, err)
 			continue
 		}
-		seen, err := e.askAll(ctx, d)
+		seen, err := e.survey(ctx, d, want, false)
 		if err != nil {
 			a.no("%s: %v", s.Address, err)
 			continue
 		}
-		for _, ans := range seen {
-			switch {
-			case ans.err != nil:
-				a.no("%s: %s does not answer: %v", s.Address, ans.server, ans.err)
-			case !ans.Authoritative || ans.Rcode != "NOERROR":
-				a.no("%s: %s gives no authoritative answer (%s)", s.Address, ans.server, ans.Rcode)
-			case ans.Set.Exists() && ans.Set.TTL > want.TTL && e.Record.Flipped().IsZero():
-				a.no("%s: %s serves it with TTL %d again, wanted %d", s.Address, ans.server, ans.Set.TTL, want.TTL)
-			}
+		e.ttlsLow(s, want, seen, a)
+	}
+}
+
+// ttlsLow holds every server against the low TTL. One that has served the old one again
+// since has given it to caches: it runs out anew from there.
+func (e *Engine) ttlsLow(s plan.Step, want plan.RRset, seen []ServerView, a *Answer) {
+	now := e.Clock.Now()
+	again := false
+	for _, v := range seen {
+		a.saw(e, v.Server, want.Name+" "+want.Type, listed(v.Lines))
+		switch {
+		case v.err != nil:
+			a.no("%s: %s does not answer: %v", s.Address, v.Server, v.err)
+		case !v.aa || v.rc != "NOERROR":
+			a.no("%s: %s gives no authoritative answer (%s)", s.Address, v.Server, v.rc)
+		case v.set.Exists() && v.set.TTL > want.TTL && e.Record.Flipped().IsZero():
+			again = true
+			a.no("%s: %s serves it with TTL %d again, wanted %d", s.Address, v.Server, v.set.TTL, want.TTL)
 		}
+	}
+	if again {
+		a.high = append(a.high, s.Address)
+		return
+	}
+	if until := e.Record.State(s.Address).High.Add(s.Settle); now.Before(until) && e.Record.Flipped().IsZero() {
+		a.no("%s: the old TTL was served again, and caches may keep it until %s", s.Address, until.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -276,7 +324,7 @@ func targetAcceptsMail(ctx context.Context, e *Engine, a *Answer) {
 			continue
 		}
 		if host.SMTPProbe == "off" {
-			if err := e.targetLogin(ctx, people[0]); err != nil {
+			if err := e.loginOnce(ctx, "target", people[0]); err != nil {
 				a.no("%s: %v", people[0].Target, err)
 			}
 			continue

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
@@ -125,11 +124,8 @@ func (e *Engine) look(ctx context.Context, zone providers.Zone, steps []plan.Ste
 		if err != nil {
 			return nil, err
 		}
-		r := record{step: s, at: d}
-		if r.from, err = plan.ParseRRset(d.fqdn(), d.typ, s.From); err != nil {
-			return nil, err
-		}
-		if r.want, err = plan.ParseRRset(d.fqdn(), d.typ, s.To); err != nil {
+		r, err := planned(s, d)
+		if err != nil {
 			return nil, err
 		}
 		if r.now, err = zone.Lookup(ctx, r.want.Name, r.want.Type); err != nil {
@@ -148,6 +144,27 @@ func reached(list []record) bool {
 // drift in one of them means that none is written. It returns when the
 // provider has accepted; converge sees whether the world has.
 func (e *Engine) changeZone(ctx context.Context, steps []plan.Step) error {
+	return e.changeZoneBefore(ctx, steps, time.Time{})
+}
+
+// errStale ends a flip whose answers have grown too old before it could be written.
+var errStale = errors.New("the answers of the gate's checks have grown old; they are asked for again")
+
+// flipWhile is changeZone as long as the answers are fresh that were asked for at
+// asked; zero: no checks were asked.
+func (e *Engine) flipWhile(asked time.Time) func(context.Context, []plan.Step) error {
+	if asked.IsZero() {
+		return e.changeZone
+	}
+	return func(ctx context.Context, steps []plan.Step) error {
+		return e.changeZoneBefore(ctx, steps, asked.Add(freshness-staleMargin))
+	}
+}
+
+// staleMargin is left for the journal's entry and the way to the provider.
+const staleMargin = 5 * time.Second
+
+func (e *Engine) changeZoneBefore(ctx context.Context, steps []plan.Step, latest time.Time) error {
 	d, err := parseDNS(steps[0].Address)
 	if err != nil {
 		return err
@@ -183,6 +200,9 @@ func (e *Engine) changeZone(ctx context.Context, steps []plan.Step) error {
 		}
 		return errTold
 	}
+	if !latest.IsZero() && e.Clock.Now().After(latest) {
+		return errStale
+	}
 	if err := e.note(ctx, append(entriesFor(steps, evStarted, entryData{}), begin...)...); err != nil {
 		return err
 	}
@@ -195,6 +215,36 @@ func (e *Engine) changeZone(ctx context.Context, steps []plan.Step) error {
 		}
 	}
 	return e.note(ctx, entriesFor(steps, evApplied, entryData{How: "changed"})...)
+}
+
+// settleBegun looks, once a run, at a flip that a run before this one had begun: what
+// became of its write is seen in the zone, and nobody has to be asked again about a
+// flip that is made. It reports whether it is.
+func (e *Engine) settleBegun(ctx context.Context, s plan.Step) (made bool, err error) {
+	d, err := parseDNS(s.Address)
+	if err != nil || e.settled[d.domain] {
+		return false, err
+	}
+	st := e.Record.State(s.Address)
+	if st.Started.IsZero() || !st.Applied.IsZero() {
+		return false, nil
+	}
+	e.settled[d.domain] = true
+	zone, err := e.Systems.Zone(d.domain)
+	if err != nil {
+		return false, nil // changeZone says so
+	}
+	var steps []plan.Step
+	for _, s := range e.outlook().steps(plan.Flip) {
+		if o, err := parseDNS(s.Address); err == nil && o.domain == d.domain && !unknown(s) {
+			steps = append(steps, s)
+		}
+	}
+	list, err := e.look(ctx, zone, steps)
+	if err != nil || !reached(list) {
+		return false, nil // not made: the gate is asked
+	}
+	return true, e.note(ctx, entriesFor(steps, evApplied, entryData{How: "already"})...)
 }
 
 // write makes the changes and finds out what became of them when no answer
@@ -328,55 +378,9 @@ func unplanned(before, after []plan.RRset, planned []record) []string {
 	return list
 }
 
-type serverAnswer struct {
-	providers.Answer
-	server string
-	err    error
-}
-
-// askAll asks every authoritative server for the step's RRset.
-func (e *Engine) askAll(ctx context.Context, d dnsStep) ([]serverAnswer, error) {
-	ns, err := e.Systems.NameServers(d.domain)
-	if err != nil {
-		return nil, err
-	}
-	servers, err := ns.Authoritative(ctx, d.domain)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]serverAnswer, len(servers))
-	var asked sync.WaitGroup // a silent server costs seconds; they are asked side by side
-	for i, server := range servers {
-		asked.Go(func() {
-			list[i].server = server
-			list[i].Answer, list[i].err = ns.Ask(ctx, server, d.fqdn(), d.typ)
-		})
-	}
-	asked.Wait()
-	if len(list) == 0 {
-		return nil, &providers.Error{Op: "ask the name servers", Subject: d.domain, Reason: providers.NotFound, Remedy: "see that the domain is delegated, or name its servers in authoritative"}
-	}
-	return list, nil
-}
-
-// wrong says in which way an answer is not what is wanted, "" when it is. An
-// answer without authority proves nothing: a lame server has no records either.
-func (a serverAnswer) wrong(want plan.RRset) string {
-	switch {
-	case a.err != nil:
-		return a.server + " does not answer"
-	case a.Rcode != "NOERROR" && a.Rcode != "NXDOMAIN":
-		return fmt.Sprintf("%s answers %s", a.server, a.Rcode)
-	case !a.Authoritative:
-		return a.server + " does not answer with authority"
-	case !a.Set.Equal(want):
-		return fmt.Sprintf("%s still serves %s", a.server, listed(a.Set.Lines()))
-	}
-	return ""
-}
-
 // converge asks every authoritative server once whether it serves what step s
-// wants, and journals the moment when all of them do. The text says who lags.
+// wants, journals what changed in what they say, and the moment when all of them do.
+// The text says who lags.
 func (e *Engine) converge(ctx context.Context, s plan.Step) (lag string, err error) {
 	d, err := parseDNS(s.Address)
 	if err != nil {
@@ -386,18 +390,24 @@ func (e *Engine) converge(ctx context.Context, s plan.Step) (lag string, err err
 	if err != nil {
 		return "", err
 	}
-	seen, err := e.askAll(ctx, d)
+	seen, err := e.survey(ctx, d, want, false)
 	if err != nil {
 		return "", err
 	}
-	var behind []string
-	for _, a := range seen {
-		if why := a.wrong(want); why != "" {
-			behind = append(behind, why)
+	if !sameViews(e.Record.State(s.Address).Servers, seen) {
+		if err := e.note(ctx, stepEntry(s.Address, evServers, entryData{Views: seen})); err != nil {
+			return "", err
 		}
 	}
-	if len(behind) > 0 {
+	if behind := problems(seen); len(behind) > 0 {
 		return strings.Join(behind, "; "), nil
 	}
 	return "", e.note(ctx, stepEntry(s.Address, evSeen, entryData{}))
+}
+
+// sameViews reports whether name servers say the same as before; times don't count.
+func sameViews(a, b []ServerView) bool {
+	return slices.EqualFunc(a, b, func(x, y ServerView) bool {
+		return x.Server == y.Server && x.Kind == y.Kind && x.Words == y.Words && slices.Equal(x.Lines, y.Lines)
+	})
 }

@@ -148,7 +148,17 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 				continue // begins when one of the others ends
 			}
 		}
-		if gate := o.gateOf(s); gate != "" && !e.alreadyMade(s) {
+		gate := o.gateOf(s)
+		if gate != "" && flipsRecord(s) && e.Plan.Rollback == "" {
+			made, err := e.settleBegun(ctx, s)
+			if err != nil {
+				return nil, nil, err
+			}
+			if made {
+				st = e.Record.State(s.Address)
+			}
+		}
+		if gate != "" && !e.alreadyMade(s) {
 			w, err := e.gate(ctx, gate, s, now)
 			if err != nil {
 				return nil, nil, err
@@ -201,7 +211,7 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 	for _, domain := range slices.Sorted(maps.Keys(groups)) {
 		group := groups[domain]
 		if e.wholeGroup(o, domain, group) {
-			tasks = append(tasks, task{group, e.changeZone})
+			tasks = append(tasks, task{group, e.flipWhile(e.gates[o.gateOf(group[0])].asked)})
 		}
 	}
 	shut, err := e.emptyGates(ctx, o, t, now)

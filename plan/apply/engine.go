@@ -48,6 +48,7 @@ type Engine struct {
 	retry    map[string]retry // by step; only of this run
 	waitTold map[string]bool
 	gates    map[string]gateState
+	settled  map[string]bool // domains whose flip a run before had begun, and which was looked at
 }
 
 // Outcome is how a run ended when nothing stopped it.
@@ -91,7 +92,7 @@ func (e *Engine) outlook() outlook {
 // preflight that failed; what single steps met is in the Outcome.
 func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 	e.probed, e.retry, e.gates = map[string]probed{}, map[string]retry{}, map[string]gateState{}
-	e.waitTold = map[string]bool{}
+	e.waitTold, e.settled = map[string]bool{}, map[string]bool{}
 	if e.Parallel < 1 {
 		e.Parallel = 1
 	}
@@ -105,6 +106,11 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 	}
 	if err := e.preflight(ctx); err != nil {
 		return Outcome{}, err
+	}
+	if e.Plan.Rollback == "" {
+		if err := e.observePolicies(withRound(ctx)); err != nil {
+			return Outcome{}, err
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	results := make(chan taskResult)
@@ -197,6 +203,12 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 	}
 	if jerr, ok := errors.AsType[*journalError](r.err); ok {
 		return jerr
+	}
+	if errors.Is(r.err, errStale) {
+		for _, s := range r.task.steps {
+			e.retry[s.Address] = retry{next: now.Add(staleMargin + time.Second), kind: WaitCheck, names: []string{errStale.Error()}}
+		}
+		return nil
 	}
 	if errors.Is(r.err, errTold) {
 		for _, s := range r.task.steps {

@@ -19,6 +19,7 @@ const freshness = 60 * time.Second
 type gateState struct {
 	since   time.Time // when the gate was first reached
 	looked  time.Time // when its checks were last answered
+	asked   time.Time // when the round began that gave those answers
 	answers []Answer
 	open    bool
 	missing []string // why approvals are missing or void
@@ -46,7 +47,7 @@ func (e *Engine) gate(ctx context.Context, name string, s plan.Step, now time.Ti
 		e.gates[name] = gs
 		return nil, nil
 	}
-	if gs.open && now.Sub(gs.looked) < freshness {
+	if gs.open && now.Sub(gs.asked) < freshness {
 		return nil, nil
 	}
 	if w := e.pausing(name, gs, now); w != nil {
@@ -89,14 +90,29 @@ func (e *Engine) ask(ctx context.Context, g plan.Gate, phase plan.Phase, now tim
 		if err := e.refreshRollback(ctx); err != nil {
 			return nil, err
 		}
+		ctx = withRound(ctx)
+		if err := e.observePolicies(ctx); err != nil {
+			return nil, err
+		}
+		drifted, err := e.driftOfFlip(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if drifted {
+			gs.open, gs.looked = false, now
+			e.gates[g.Name] = gs
+			return &Waiting{Kind: Dependency, Gate: g.Name, Names: []string{errDrift.Error()}}, nil
+		}
 	}
-	gs.answers = nil
+	gs.asked = e.Clock.Now()
+	gs.answers = e.answer(ctx, e.Asked(g))
+	if ctx.Err() != nil {
+		return gs.waiting(g.Name), nil // the answers are those of a run that is being ended
+	}
 	var changed []state.Entry
-	for _, ref := range g.Require {
-		a := e.Check(ctx, ref)
-		gs.answers = append(gs.answers, a)
+	for _, a := range gs.answers {
 		e.Record.mu.Lock()
-		known, ok := e.Record.checks[ref.String()]
+		known, ok := e.Record.checks[a.Check.String()]
 		e.Record.mu.Unlock()
 		if !ok || !known.sameEvidence(a) {
 			b, err := json.Marshal(a)
@@ -104,6 +120,9 @@ func (e *Engine) ask(ctx context.Context, g plan.Gate, phase plan.Phase, now tim
 				return nil, err
 			}
 			changed = append(changed, state.Entry{Event: evCheck, Data: b})
+		}
+		for _, step := range a.high {
+			changed = append(changed, stepEntry(step, evHigh, entryData{}))
 		}
 	}
 	if err := e.note(ctx, changed...); err != nil {
@@ -124,7 +143,7 @@ func (e *Engine) ask(ctx context.Context, g plan.Gate, phase plan.Phase, now tim
 	if !gs.open {
 		return shut, nil
 	}
-	return nil, e.note(ctx, runEntry(evGate, entryData{Gate: g.Name, Want: by}))
+	return nil, e.note(ctx, runEntry(evEvidence, entryData{Gate: g.Name, Answers: gs.answers}), runEntry(evGate, entryData{Gate: g.Name, Want: by}))
 }
 
 // planned are the findings of the plan that keep gate g shut, as answers. A
@@ -132,7 +151,7 @@ func (e *Engine) ask(ctx context.Context, g plan.Gate, phase plan.Phase, now tim
 func (e *Engine) planned(g plan.Gate) []Answer {
 	var list []Answer
 	for _, f := range e.Plan.Findings {
-		asked := slices.ContainsFunc(g.Require, func(c plan.CheckRef) bool { return c.Name == f.Check })
+		asked := slices.ContainsFunc(e.Asked(g), func(c plan.CheckRef) bool { return c.Name == f.Check })
 		if f.Severity == plan.Blocks && f.Gate == g.Name && !asked {
 			list = append(list, Answer{Check: plan.CheckRef{Name: f.Check}, Detail: append([]string{f.Summary}, f.Detail...), Remedy: f.Remedy, At: e.Clock.Now()})
 		}

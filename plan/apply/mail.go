@@ -120,14 +120,14 @@ func (e *Engine) validateDNS(ctx context.Context, s plan.Step, domain string) er
 		if err != nil {
 			return err
 		}
-		seen, err := e.askAll(ctx, d)
+		seen, err := e.survey(ctx, d, want, false)
 		if err != nil {
 			return err
 		}
-		for _, a := range seen {
+		for _, v := range seen {
 			n++
-			want.TTL = a.Set.TTL // it is raised again in the hold
-			if why := a.wrong(want); why != "" {
+			// The TTL is raised again in the hold.
+			if why := v.problem(); why != "" && !(v.answers() && v.set.SameData(want)) {
 				wrong = append(wrong, fmt.Sprintf("%s %s: %s", want.Name, want.Type, why))
 			}
 		}

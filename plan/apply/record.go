@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,10 @@ const (
 	evPhase     = "phase.done"    // data.phase
 	evGate      = "gate.opened"   // data.gate, data.by
 	evCheck     = "check"         // an answer that changed; data is an Answer
+	evEvidence  = "evidence"      // what a gate opened on; data.gate, data.answers
+	evPolicy    = "policy"        // an MTA-STS policy that was seen for the first time; data.domain, data.STS
+	evServers   = "servers"       // what each name server says of a record that was changed; data.views
+	evHigh      = "ttl.high"      // a server gives the old TTL again
 	evFlip      = "flip.started"  // the first write of the flip is about to be made
 	evSnapshot  = "zone.snapshot" // data.domain, data.sets, data.complete
 	evBack      = "rolled.back"   // a rollback plan begins; data.phase
@@ -86,6 +91,9 @@ type StepState struct {
 	Result                       providers.PassResult
 	Sending, Sent                map[string]time.Time // by recipient
 	Files                        map[string]string    // of an archive
+	High                         time.Time            // when the old TTL was last served again
+	Servers                      []ServerView         // what each name server said last
+	Fits                         map[string]time.Time // since when a name server serves what is wanted
 }
 
 // Record is the journal folded into what is true now. The zero value is not
@@ -108,6 +116,8 @@ type Record struct {
 	lastSeq   int64
 	snapshots map[string][]plan.RRset
 	mailPass  map[string]time.Time // last pass of any kind, by source address
+	policies  map[string][]seenPolicy
+	lastAt    time.Time // of the newest entry
 }
 
 // stepKey tells whether an entry of an earlier plan is about the same thing.
@@ -135,7 +145,7 @@ func NewRecord(p *plan.Plan, entries []state.Entry) *Record {
 	r := &Record{
 		plan: p, keys: map[string]string{}, steps: map[string]*StepState{},
 		ends: map[plan.Phase]time.Time{}, gates: map[string]time.Time{}, checks: map[string]Answer{},
-		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{},
+		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{}, policies: map[string][]seenPolicy{},
 	}
 	for _, s := range p.Steps {
 		r.keys[s.Address] = stepKey(p, s)
@@ -165,10 +175,14 @@ type entryData struct {
 	Sets     []plan.RRset
 	Files    map[string]string
 	Complete bool
+	Answers  []Answer     `json:",omitempty"`
+	Views    []ServerView `json:",omitempty"`
+	STS      *stsPolicy   `json:",omitempty"`
 }
 
 func (r *Record) fold(e state.Entry) {
 	r.lastSeq = max(r.lastSeq, e.Seq)
+	r.lastAt = later(r.lastAt, e.At)
 	var d entryData
 	_ = json.Unmarshal(e.Data, &d) // fields that a newer version added are passed over
 	if e.Step == "" {
@@ -199,6 +213,10 @@ func (r *Record) fold(e state.Entry) {
 		st.Drift = &Drift{At: e.At, Want: d.Want, Found: d.Found}
 	case evTold:
 		st.Told = e.At
+	case evHigh:
+		st.High = e.At
+	case evServers:
+		st.see(d.Views)
 	case evWord:
 		st.Word = e.At
 	case evSending:
@@ -249,6 +267,10 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 		r.backPlan, r.backFile = d.Of, d.File
 	case evClosed:
 		r.closed[d.Address] = true
+	case evPolicy:
+		if d.STS != nil {
+			r.policies[d.Domain] = append(r.policies[d.Domain], seenPolicy{e.At, *d.STS})
+		}
 	case evBack:
 		r.flipped = time.Time{}
 		for p := range r.ends {
@@ -262,6 +284,34 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 			}
 		}
 	}
+}
+
+// see takes over what name servers said. Since when one fits is kept while it does.
+func (st *StepState) see(views []ServerView) {
+	fits := map[string]time.Time{}
+	for _, v := range views {
+		if v.fits() {
+			fits[v.Server] = v.At
+			if since, ok := st.Fits[v.Server]; ok {
+				fits[v.Server] = since
+			}
+		}
+	}
+	st.Servers, st.Fits = views, fits
+}
+
+// policyHistory is what runs have seen of the domain's MTA-STS policy, oldest first.
+func (r *Record) policyHistory(domain string) []seenPolicy {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.policies[domain])
+}
+
+// newest is the time of the newest entry.
+func (r *Record) newest() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastAt
 }
 
 func put(m map[string]time.Time, key string, at time.Time) map[string]time.Time {

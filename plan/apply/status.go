@@ -187,7 +187,7 @@ func (e *Engine) LastAnswers(g plan.Gate) []Answer {
 	e.Record.mu.Lock()
 	defer e.Record.mu.Unlock()
 	var list []Answer
-	for _, ref := range g.Require {
+	for _, ref := range e.Asked(g) {
 		if a, ok := e.Record.checks[ref.String()]; ok {
 			list = append(list, a)
 		}

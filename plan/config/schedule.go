@@ -138,6 +138,21 @@ var checks = map[string]bool{
 	"rollback_plan_fresh":            false,
 	"manifest_archived":              false,
 	"no_stragglers_for":              true,
+
+	// These are asked right before the flip whether a gate names them or not.
+	"name_servers_agree":           false,
+	"zone_as_planned":              false,
+	"accounts_ready":               false,
+	"new_mx_sound":                 false,
+	"spf_sound":                    false,
+	"dkim_keys_resolve":            false,
+	"dmarc_kept":                   false,
+	"mta_sts_allows_new_mx":        false,
+	"tlsa_fits_new_mx":             false,
+	"autodiscover_leads_to_target": false,
+	"dnssec_valid":                 false,
+	"clock_right":                  false,
+	"source_keeps_accepting":       false,
 }
 
 // defaultGateNames are gates that are there without being written.

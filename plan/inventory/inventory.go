@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/plan"
 )
@@ -55,7 +56,27 @@ type Domain struct {
 	NegativeTTL uint32   // seconds that "there is no such record" is kept (RFC 2308 §5), 0 = not known
 	Sets        []RRset
 	SPF         []SPFRecord // of other domains that the domain's SPF records lead to
+	STS         STSPolicy   // the MTA-STS policy; the zero value = none, or it could not be had
+	Chain       string      // DNSSEC: how the parent stands to it, one of the Chain constants
 }
+
+// STSPolicy is an MTA-STS policy (RFC 8461 §3.2) as a sender gets it.
+type STSPolicy struct {
+	ID     string // of the TXT record
+	Mode   string // "enforce", "testing", "none"; "" = there is no policy
+	MX     []string
+	MaxAge time.Duration
+}
+
+// How the parent of a domain stands to its signatures, as far as it could be asked.
+const (
+	ChainUnknown = ""          // not asked
+	ChainNone    = "none"      // no DS: nobody validates
+	ChainValid   = "valid"     // a resolver takes the domain for authentic
+	ChainBroken  = "broken"    // a resolver that validates refuses the domain
+	ChainOrphan  = "orphan"    // a DS, and the zone has no key
+	ChainUnseen  = "unchecked" // a DS, and the resolver that was asked doesn't validate
+)
 
 // SPFRecord is the SPF record of a domain that another one's record includes.
 type SPFRecord struct {
@@ -150,6 +171,7 @@ func (i *Inventory) sorted() *Inventory {
 	}
 	for n, d := range c.Domains {
 		c.Domains[n].SPF = slices.SortedFunc(slices.Values(d.SPF), func(a, b SPFRecord) int { return strings.Compare(a.Domain, b.Domain) })
+		c.Domains[n].STS.MX = slices.Sorted(slices.Values(d.STS.MX))
 		c.Domains[n].Servers = slices.Sorted(slices.Values(d.Servers))
 		c.Domains[n].Sets = slices.SortedFunc(slices.Values(d.Sets), func(a, b RRset) int {
 			return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Type, b.Type))
