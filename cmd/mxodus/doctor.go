@@ -12,8 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mxodus/mxodus/plan"
-	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/providers/secret"
 )
 
 func newDoctor(a *app) *cobra.Command {
@@ -22,8 +23,9 @@ func newDoctor(a *app) *cobra.Command {
 		Short: "Try every login, zone, name server and mail server; say how to mend what fails",
 		Long: "doctor logs in everywhere, reads the zones and asks the name servers and mail servers.\n" +
 			"It changes nothing. Exit code 5: something does not work.",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context()) },
+		Example: "  mxodus doctor\n  mxodus doctor -json | jq 'select(.ok | not)'\n  mxodus explain wrong_host",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context()) },
 	}
 }
 
@@ -31,6 +33,8 @@ func newDoctor(a *app) *cobra.Command {
 type trial struct {
 	check, subject, pos string
 	try                 func(context.Context) (detail string, err error)
+	behind              func(context.Context, error) imap.Diagnosis // looks behind a failure; may be nil
+	group               string                                      // what several trials that went well are called together
 }
 
 // doctorTrials bounds how many trials run at the same time.
@@ -64,10 +68,8 @@ func (a *app) doctor(ctx context.Context) error {
 		findings = append(findings, findingJSON{Check: "secret", Subject: "secrets", OK: true, Code: "readable_by_others", Detail: w, Remedy: "chmod 600 the file"})
 	}
 	bad := slices.ContainsFunc(findings, func(f findingJSON) bool { return !f.OK })
-	for _, f := range findings {
-		if err := a.showFinding(f); err != nil {
-			return err
-		}
+	if err := a.showFindings(findings); err != nil {
+		return err
 	}
 	if bad {
 		return exit(exitGate)
@@ -77,25 +79,45 @@ func (a *app) doctor(ctx context.Context) error {
 
 func (t trial) run(ctx context.Context) findingJSON {
 	detail, err := t.try(ctx)
-	f := findingJSON{Check: t.check, Subject: t.subject, OK: err == nil, Code: "ok", Detail: detail, Source: t.pos}
-	if err != nil {
-		f.Code, f.Detail = "failed", err.Error()
-		if e, ok := errors.AsType[*providers.Error](err); ok {
-			f.Code, f.Remedy = string(e.Reason), e.Remedy
+	f := findingJSON{Check: t.check, Subject: t.subject, OK: err == nil, Code: "ok", Detail: detail, Source: t.pos, group: t.group}
+	if err == nil {
+		return f
+	}
+	f.Code, f.Detail = "failed", err.Error()
+	if e, ok := errors.AsType[*secret.Error](err); ok {
+		f.Code, f.Detail, f.Remedy = "secret", "the secret can't be had: "+e.Ref.String()+": "+e.Problem, e.Remedy
+		return f
+	}
+	if e, ok := errors.AsType[*providers.Error](err); ok {
+		f.Code, f.Remedy = string(e.Reason), e.Remedy
+		if t.behind != nil {
+			d := t.behind(ctx, err)
+			f.Code, f.Remedy = d.Code, d.Remedy
+			f.Detail = strings.Replace(f.Detail, e.Error(), d.Detail, 1)
 		}
+	}
+	if c, ok := errors.AsType[*codedError](err); ok {
+		f.Code, f.Detail, f.Remedy = c.code, c.detail, c.remedy
 	}
 	return f
 }
 
+// codedError is a failure that a trial has a code of its own for.
+type codedError struct{ code, detail, remedy string }
+
+func (e *codedError) Error() string { return e.detail }
+
 // trialsOf is everything that the migration will need, in the configuration's order.
 func trialsOf(m *plan.Migration, sys *systems) []trial {
 	var list []trial
+	behind := newBehind()
 	for _, b := range m.Mailboxes {
 		list = append(list,
-			trial{"source_login", b.Source + " at " + b.From, b.Pos.String(), func(ctx context.Context) (string, error) {
-				return login(ctx, sys.Source, b.From, b.Source, b.Credentials)
-			}},
-			trial{"target_login", b.Target + " at " + b.On, b.Pos.String(), func(ctx context.Context) (string, error) {
+			trial{check: "source_login", subject: b.Source + " at " + b.From, pos: b.Pos.String(), group: "at " + b.From + " log in", behind: behind.login(sys.sources, b.From, b.Source, b.Credentials),
+				try: func(ctx context.Context) (string, error) {
+					return login(ctx, sys.Source, b.From, b.Source, b.Credentials)
+				}},
+			trial{check: "target_login", subject: b.Target + " at " + b.On, pos: b.Pos.String(), group: "at " + b.On + " log in", behind: behind.login(sys.targets, b.On, b.Target, b.Credentials), try: func(ctx context.Context) (string, error) {
 				detail, err := login(ctx, sys.Target, b.On, b.Target, b.Credentials)
 				if providers.ReasonOf(err) == providers.Authentication {
 					// A plan makes accounts that are missing; a person mends a wrong password.
@@ -108,7 +130,7 @@ func trialsOf(m *plan.Migration, sys *systems) []trial {
 		list = append(list, domainTrials(m, d, sys)...)
 	}
 	for _, s := range m.SMTP {
-		list = append(list, trial{"smtp_login", fmt.Sprintf("smtp %s (%s)", s.Name, net.JoinHostPort(s.Host, fmt.Sprint(s.Port))), s.Pos.String(), func(ctx context.Context) (string, error) {
+		list = append(list, trial{check: "smtp_login", subject: fmt.Sprintf("smtp %s (%s)", s.Name, net.JoinHostPort(s.Host, fmt.Sprint(s.Port))), pos: s.Pos.String(), try: func(ctx context.Context) (string, error) {
 			n, err := sys.Notifier(s.Name)
 			if err != nil {
 				return "", err
@@ -118,11 +140,15 @@ func trialsOf(m *plan.Migration, sys *systems) []trial {
 	}
 	for _, h := range m.Targets {
 		if h.SMTPProbe != "" && h.SMTPProbe != "off" {
-			list = append(list, trial{"smtp_probe", h.SMTPProbe, h.Pos.String(), func(ctx context.Context) (string, error) {
+			list = append(list, trial{check: "smtp_probe", subject: h.SMTPProbe, pos: h.Pos.String(), try: func(ctx context.Context) (string, error) {
 				_, _, err := sys.RecipientProbe().Accepts(ctx, h.SMTPProbe, "postmaster@"+firstDomain(m))
 				return "answers", err
 			}})
 		}
+	}
+	list = append(list, port25Trials(m, sys)...)
+	if t, ok := clockTrial(m, sys.clock, nil); ok {
+		list = append(list, t)
 	}
 	return list
 }
@@ -144,7 +170,7 @@ func login(ctx context.Context, host func(string) (providers.MailHost, error), k
 
 // domainTrials read the zone and ask every authoritative server for the MX.
 func domainTrials(m *plan.Migration, d plan.Domain, sys *systems) []trial {
-	zone := trial{"zone", d.Name + " at " + d.Zone, d.Pos.String(), func(ctx context.Context) (string, error) {
+	zone := trial{check: "zone", subject: d.Name + " at " + d.Zone, pos: d.Pos.String(), try: func(ctx context.Context) (string, error) {
 		z, err := sys.Zone(d.Name)
 		if err != nil {
 			return "", err
@@ -152,7 +178,7 @@ func domainTrials(m *plan.Migration, d plan.Domain, sys *systems) []trial {
 		mx, err := z.Lookup(ctx, d.Name+".", "MX")
 		return "MX " + strings.Join(mx.Lines(), ", "), err
 	}}
-	servers := trial{"name_servers", d.Name, d.Pos.String(), func(ctx context.Context) (string, error) {
+	servers := trial{check: "name_servers", subject: d.Name, pos: d.Pos.String(), try: func(ctx context.Context) (string, error) {
 		ns, err := sys.NameServers(d.Name)
 		if err != nil {
 			return "", err
@@ -179,34 +205,8 @@ func agree(ctx context.Context, ns providers.NameServers, servers []string, doma
 		case i == 0:
 			first = ans
 		case !ans.Set.Equal(first.Set):
-			return "", &providers.Error{Op: "compare MX", Subject: domain, Reason: providers.Conflict,
-				Err:    fmt.Errorf("%s serves %v, %s serves %v", first.Server, first.Set.Lines(), server, ans.Set.Lines()),
-				Remedy: "wait until the zone has reached every name server, or mend the one that lags"}
+			return "", lagging(ctx, ns, domain, first, ans)
 		}
 	}
 	return fmt.Sprintf("%d servers agree", len(servers)), nil
-}
-
-func (a *app) showFinding(f findingJSON) error {
-	if a.json {
-		return a.writeJSON(f)
-	}
-	sign := "ok   "
-	if !f.OK {
-		sign = "FAIL "
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %-13s %s", sign, f.Check, render.Escape(f.Subject))
-	if f.Detail != "" {
-		fmt.Fprintf(&b, ": %s", render.Escape(f.Detail))
-	}
-	b.WriteByte('\n')
-	if f.Remedy != "" {
-		fmt.Fprintf(&b, "      what to do: %s\n", render.Escape(f.Remedy))
-	}
-	if !f.OK && f.Source != "" {
-		fmt.Fprintf(&b, "      configured in %s\n", render.Escape(f.Source))
-	}
-	_, err := fmt.Fprint(a.stdout, b.String())
-	return err
 }

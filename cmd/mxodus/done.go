@@ -75,6 +75,8 @@ type findingJSON struct {
 	Detail  string `json:"detail"`
 	Remedy  string `json:"remedy"`
 	Source  string `json:"source"`
+
+	group string // what several findings that went well are called together
 }
 
 func (a *app) check(ctx context.Context, name string) error {

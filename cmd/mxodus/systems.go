@@ -33,6 +33,7 @@ type systems struct {
 	copier           *copy.Engine
 	probe            *smtp.Probe
 	secrets          *secret.Resolver
+	clock            providers.Clock
 }
 
 type zoneAt struct {
@@ -56,7 +57,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt, Keyring: secret.SystemKeyring})
 	s := &systems{
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
-		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{}, secrets: secrets,
+		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{}, secrets: secrets, clock: a.clock,
 	}
 	dialer := func(h plan.Host) imap.Host {
 		return imap.Host{Dialer: &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
