@@ -44,6 +44,7 @@ var layers = []struct {
 	{"providers/hetzner", []string{"=plan", "=providers", "providers/dns", "providers/hetzner"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/ionos", []string{"=plan", "=providers", "providers/dns", "providers/ionos"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/libdns", []string{"=plan", "=providers", "providers/dns", "providers/libdns"}, "a host of zones knows what zones have in common, and no other host"},
+	{"providers/microsoft365/microsoft365test", []string{"plan", "=providers", "providers/microsoft365", "=providers/imap/imaptest"}, "a double; mail servers are played in one way"},
 	{"providers/microsoft365", []string{"plan", "=providers", "providers/microsoft365"}, "a provider knows neither the engine nor another provider"},
 	{"providers/powerdns", []string{"=plan", "=providers", "providers/dns", "providers/powerdns"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/smtp/smtptest", []string{"providers/smtp/smtptest", "=providers/dns/dnstest"}, "a double; real servers are started in one way"},

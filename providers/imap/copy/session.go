@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"io"
+	"sync/atomic"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
@@ -31,12 +32,19 @@ type session interface {
 	Close() error
 }
 
+// staleLogin is the refusal of a token after another one of the same account was taken: tokens end, and
+// hosts refuse good ones for a while (Exchange Online, after its permissions changed).
+type staleLogin struct{ error }
+
+func (e *staleLogin) Unwrap() error { return e.error }
+
 // end is one side of a pass: a host and an account there.
 type end struct {
 	key     string // of the semaphore: which hosts share connections
 	host    plan.Host
 	account providers.Account
 	dial    func(context.Context) (session, error)
+	proven  atomic.Bool // a login has succeeded in this pass
 }
 
 // newEnd makes the end of a mailbox at a host.
@@ -45,8 +53,12 @@ func newEnd(side string, d *imap.Dialer, address string, credentials plan.Secret
 	e.dial = func(ctx context.Context) (session, error) {
 		s, err := d.Connect(ctx, e.account)
 		if err != nil {
+			if e.proven.Load() && d.Host.Auth == "xoauth2" && providers.ReasonOf(err) == providers.Authentication {
+				err = &staleLogin{err}
+			}
 			return nil, err // not s: a nil *imap.Session in an interface is not nil
 		}
+		e.proven.Store(true)
 		return s, nil
 	}
 	return e

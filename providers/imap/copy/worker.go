@@ -246,6 +246,9 @@ func passing(err error) bool {
 		// ("Session invalidated - AccessTokenExpired", Exchange Online).
 		return providers.ReasonOf(err) != providers.Certificate
 	}
+	if _, stale := errors.AsType[*staleLogin](err); stale {
+		return true
+	}
 	return errors.Is(err, errChanged) || errors.Is(err, errWorn)
 }
 
