@@ -102,7 +102,8 @@ type Host struct {
 	Limits      Limits
 	Oversize    Oversize
 	Namespace   string            // "" = ask the server
-	SMTPProbe   string            // host:port, "" = the hosts of the new MX at port 25, "off" = never
+	SMTPProbe   string            // host:port, "" = the hosts of the MX at port 25 (of a target the new one, of a source the old one), "off" = never
+	Submission  string            `json:",omitempty"` // of a target: "smtps://host:port" where its people's mail programs send, "" = not known
 	Retire      string            // of a source: "by_hand" or "keep"
 	Settings    map[string]string `json:",omitempty"` // what only this kind knows: region, tenant, client_id, endpoints
 	Pos         Pos               `json:"-"`

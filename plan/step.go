@@ -59,7 +59,9 @@ func FingerprintOf(facts ...string) Fingerprint { return Fingerprint(digest(fact
 //	notice/NAME                    mail to people
 //	validate/mail/ADDRESS          counts and content compared
 //	validate/dns/DOMAIN            zone as planned on every server
-//	validate/probe/NAME            round trip by an outside account
+//	validate/probe/NAME            mail from an outside account arrives by the new MX
+//	validate/probe/NAME/old        mail to the old MX is carried over, exactly once
+//	validate/probe/NAME/outbound/DOMAIN   mail to the outside passes SPF, DKIM and DMARC
 //	archive/manifest               manifest exported and digested
 //	retire/ADDRESS                 the mailbox at the source is closed by hand
 //	retire/host/KEY                the contract is cancelled by hand

@@ -12,4 +12,12 @@ type Systems interface {
 	Copier() Copier
 	Notifier(name string) (Notifier, error)
 	RecipientProbe() RecipientProbe
+	// Correspondent is the outside account of the probe of that name.
+	Correspondent(probe string) (Correspondent, error)
+	MailExchange() MailExchange
+	// Submission is where mailboxes of the target send mail; nil where the
+	// configuration names no such server.
+	Submission(target string) (Submission, error)
+	// Signatures verifies what mail of the domain is signed with.
+	Signatures(domain string) (Signatures, error)
 }

@@ -138,6 +138,7 @@ func trialsOf(m *plan.Migration, sys *systems) []trial {
 			return "takes mail from " + s.From, n.Check(ctx)
 		}})
 	}
+	list = append(list, probeTrials(m, sys)...)
 	for _, h := range m.Targets {
 		if h.SMTPProbe != "" && h.SMTPProbe != "off" {
 			list = append(list, trial{check: "smtp_probe", subject: h.SMTPProbe, pos: h.Pos.String(), try: func(ctx context.Context) (string, error) {

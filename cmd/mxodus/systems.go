@@ -30,6 +30,8 @@ type systems struct {
 	sources, targets map[string]imap.Host
 	zones            map[string]zoneAt // by domain
 	notifiers        map[string]*smtp.Notifier
+	correspondents   map[string]*correspondent   // by probe
+	submissions      map[string]*smtp.Submission // by target
 	copier           *copy.Engine
 	probe            *smtp.Probe
 	secrets          *secret.Resolver
@@ -57,7 +59,8 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt, Keyring: secret.SystemKeyring})
 	s := &systems{
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
-		notifiers: map[string]*smtp.Notifier{}, probe: &smtp.Probe{}, secrets: secrets, clock: a.clock,
+		notifiers: map[string]*smtp.Notifier{}, correspondents: map[string]*correspondent{}, submissions: map[string]*smtp.Submission{},
+		probe: &smtp.Probe{}, secrets: secrets, clock: a.clock,
 	}
 	dialer := func(h plan.Host) imap.Host {
 		return imap.Host{Dialer: &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
@@ -67,6 +70,14 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	}
 	for _, h := range m.Targets {
 		s.targets[h.Key()] = dialer(h)
+		if s.submissions[h.Key()], err = newSubmission(h, a, secrets); err != nil {
+			return nil, fmt.Errorf("%s: %w", h.Pos, err)
+		}
+	}
+	for _, p := range m.Validation.Probes {
+		if s.correspondents[p.Name], err = newCorrespondent(p, a, secrets); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Pos, err)
+		}
 	}
 	for _, d := range m.Domains {
 		cfg, ok := m.Zone(d.Zone)
@@ -166,9 +177,6 @@ func unserved(m *plan.Migration) error {
 		if !served("dns", z.Kind) {
 			refuse(z.Pos, "no provider serves dns %q yet; dns \"by_hand\" works with every host", z.Kind)
 		}
-	}
-	for _, p := range m.Validation.Probes {
-		refuse(p.Pos, "probes by an outside account are not served yet; take the block probe %q out", p.Name)
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("%s", strings.Join(problems, "\n"))

@@ -49,6 +49,7 @@ type Engine struct {
 	waitTold map[string]bool
 	gates    map[string]gateState
 	settled  map[string]bool // domains whose flip a run before had begun, and which was looked at
+	busy     occupied
 }
 
 // Outcome is how a run ended when nothing stopped it.
@@ -66,7 +67,7 @@ type retry struct {
 	next  time.Time
 	pause time.Duration
 	final bool     // not again in this run
-	kind  WaitKind // Trouble, WaitCheck, or a poll: WaitTTL, WaitByHand
+	kind  WaitKind // Trouble, WaitCheck, or a poll: WaitTTL, WaitByHand, WaitMail
 	names []string // what a poll waits for
 }
 
@@ -214,6 +215,12 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 		for _, s := range r.task.steps {
 			w := Waiting{Kind: WaitByHand, Step: s.Address}
 			e.retry[s.Address] = retry{next: now.Add(e.pollPause(w, now)), kind: WaitByHand}
+		}
+		return nil
+	}
+	if later, ok := errors.AsType[*pendingError](r.err); ok {
+		for _, s := range r.task.steps {
+			e.retry[s.Address] = retry{next: later.next, kind: WaitMail, names: []string{later.what}}
 		}
 		return nil
 	}

@@ -99,6 +99,7 @@ type world struct {
 	knows    map[string]bool // recipients
 	sent     []string
 	sendErr  error
+	post     post
 }
 
 type timed struct {
@@ -257,6 +258,7 @@ func (c copier) Pass(_ context.Context, spec providers.PassSpec) (providers.Pass
 		r.Copied, c.w.pending[a] = q[0], q[1:]
 	}
 	c.w.passes[a]++
+	c.w.post.carry(a)
 	return r, nil
 }
 func (c copier) Compare(_ context.Context, m plan.Mailbox) (providers.Comparison, error) {

@@ -31,6 +31,14 @@ func (e *Engine) pass(ctx context.Context, steps []plan.Step) error {
 			return err
 		}
 	}
+	mu := e.busy.of(m.Source)
+	mu.Lock()
+	defer mu.Unlock()
+	return e.onePass(ctx, s, m)
+}
+
+// onePass runs a pass for step s and journals it. The caller has the mailbox to itself.
+func (e *Engine) onePass(ctx context.Context, s plan.Step, m plan.Mailbox) error {
 	mode := e.Record.mode()
 	began := e.Clock.Now()
 	result, err := e.Systems.Copier().Pass(ctx, providers.PassSpec{
@@ -64,8 +72,10 @@ func (e *Engine) validate(ctx context.Context, steps []plan.Step) error {
 		return e.validateMail(ctx, s, parts[2])
 	case "dns":
 		return e.validateDNS(ctx, s, parts[2])
+	case "probe":
+		return e.probeStep(ctx, steps)
 	}
-	return fmt.Errorf("%w: %s: this mxodus can't run probes of that kind", errValidation, s.Address)
+	return fmt.Errorf("%s: this mxodus can't validate that: use the version that wrote the plan", s.Address)
 }
 
 // validateMail holds both sides of a mailbox against the manifest. Over the
@@ -75,6 +85,9 @@ func (e *Engine) validateMail(ctx context.Context, s plan.Step, address string) 
 	if !ok {
 		return fmt.Errorf("%s: the configuration holds no such mailbox any more: plan again", s.Address)
 	}
+	mu := e.busy.of(m.Source)
+	mu.Lock()
+	defer mu.Unlock()
 	copier := e.Systems.Copier()
 	c, err := copier.Compare(ctx, m)
 	if err != nil {

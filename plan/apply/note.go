@@ -126,6 +126,12 @@ func (e *Engine) announce(entry state.Entry) {
 		ev.Text = d.How
 	case evSent:
 		ev.Text = d.To
+	case evProbe:
+		var r ProbeResult
+		if json.Unmarshal(entry.Data, &r) != nil || !r.OK() {
+			return
+		}
+		ev.Type, ev.State, ev.Text = "note", "", fmt.Sprintf("%s: the probe from %s to %s arrived after %s", s.Address, r.From, r.To, plan.FormatDuration(r.Done.Sub(r.Sent).Round(time.Second)))
 	case evSending, evUnsent, evTold:
 		return
 	}

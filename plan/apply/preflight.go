@@ -106,6 +106,8 @@ func (e *Engine) need(s plan.Step) (key string, tries []func(context.Context) er
 			}
 			return about("zone "+d.domain, err)
 		}}
+	case kind == "validate" && strings.HasPrefix(rest, "probe/"):
+		return e.needProbe(s)
 	case kind == "notice":
 		for _, n := range e.Migration.Notices {
 			if n.Name == rest {
@@ -137,4 +139,30 @@ func about(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// needProbe tries the outside account, once for all of a probe's steps, and where mail goes out by itself the
+// login of the mailbox that it goes out from.
+func (e *Engine) needProbe(s plan.Step) (key string, tries []func(context.Context) error) {
+	name, way, _ := strings.Cut(strings.TrimPrefix(s.Address, "validate/probe/"), "/")
+	if domain, out := strings.CutPrefix(way, "outbound/"); out && s.Action == plan.Check {
+		m, ok := e.sender(domain)
+		if !ok || e.comes(m) {
+			return "", nil
+		}
+		return s.Address, []func(context.Context) error{func(ctx context.Context) error {
+			submission, err := e.Systems.Submission(m.On)
+			if err == nil && submission != nil {
+				err = submission.Check(ctx, providers.Account{Address: m.Target, Credentials: m.Credentials})
+			}
+			return about("sending as "+m.Target, err)
+		}}
+	}
+	return "probe/" + name, []func(context.Context) error{func(ctx context.Context) error {
+		outside, err := e.Systems.Correspondent(name)
+		if err == nil {
+			err = outside.Check(ctx)
+		}
+		return about("probe "+name, err)
+	}}
 }

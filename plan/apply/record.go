@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ const (
 	evUnsent    = "unsent"        // data.to: refused before it was taken
 	evClosed    = "closed"        // the mailbox's copy is closed; data.address
 	evArchived  = "archived"      // data.files: name -> SHA-256
+	evProbe     = "probe"         // a message of a probe was sent, found or given up; data is a ProbeResult
 )
 
 // passEntry is what the journal keeps of a pass.
@@ -89,11 +91,12 @@ type StepState struct {
 	LastCopied                   time.Time // end of the last one that copied a message
 	Copied                       int       // over all passes
 	Result                       providers.PassResult
-	Sending, Sent                map[string]time.Time // by recipient
-	Files                        map[string]string    // of an archive
-	High                         time.Time            // when the old TTL was last served again
-	Servers                      []ServerView         // what each name server said last
-	Fits                         map[string]time.Time // since when a name server serves what is wanted
+	Sending, Sent                map[string]time.Time   // by recipient
+	Files                        map[string]string      // of an archive
+	High                         time.Time              // when the old TTL was last served again
+	Servers                      []ServerView           // what each name server said last
+	Fits                         map[string]time.Time   // since when a name server serves what is wanted
+	Probes                       map[string]ProbeResult // of a probe, by way and mailbox
 }
 
 // Record is the journal folded into what is true now. The zero value is not
@@ -227,6 +230,16 @@ func (r *Record) fold(e state.Entry) {
 		delete(st.Sending, d.To)
 	case evArchived:
 		st.Files = d.Files
+	case evProbe:
+		var p ProbeResult
+		if json.Unmarshal(e.Data, &p) == nil {
+			probes := maps.Clone(st.Probes) // who has the state of before reads on in the old one
+			if probes == nil {
+				probes = map[string]ProbeResult{}
+			}
+			probes[p.key()] = p
+			st.Probes = probes
+		}
 	case evPass:
 		var p passEntry
 		_ = json.Unmarshal(e.Data, &p)

@@ -13,13 +13,14 @@ import (
 // WaitKind is what a step waits for. The names are those of `status -json`.
 type WaitKind string
 
-// The kinds, plus Dependency and Trouble, which status doesn't call "next".
+// The kinds, plus Dependency, Trouble and WaitMail (a probe is on its way), which status doesn't call "next".
 const (
 	WaitTime     WaitKind = "time"
 	WaitTTL      WaitKind = "ttl"
 	WaitApproval WaitKind = "approval"
 	WaitByHand   WaitKind = "by_hand"
 	WaitCheck    WaitKind = "check"
+	WaitMail     WaitKind = "mail"
 	Dependency   WaitKind = "dependency"
 	Trouble      WaitKind = "trouble" // failed or drifted
 )

@@ -251,6 +251,8 @@ func (w Waiting) Phrase(loc *time.Location) string {
 			return w.Step + ": the validation says no"
 		}
 		return "gate " + w.Gate + ": kept shut by " + strings.Join(w.Names, ", ")
+	case WaitMail:
+		return w.Step + ": " + strings.Join(w.Names, "; ")
 	case Trouble:
 		return w.Step + ": failed" + at
 	}

@@ -106,7 +106,10 @@ func (l *loader) host(n *node, ctx *hcl.EvalContext) cty.Value {
 	}
 	if n.root == "source" {
 		h.Retire = b.word("retire", "by_hand", "by_hand", "keep")
-	} else if probe := b.str("smtp_probe", ""); probe != "" {
+	} else {
+		h.Submission = b.submission("submission")
+	}
+	if probe := b.str("smtp_probe", ""); probe != "" {
 		h.SMTPProbe = probe
 		if probe != "off" {
 			h.SMTPProbe = b.hostPort("smtp_probe", 25)

@@ -45,8 +45,9 @@ const (
 	zoneAttrs    = "credentials endpoint authoritative resolver observe "
 )
 
-// hostSpec is a source or target; more are the attributes of that role.
-func hostSpec(more string) *blockSpec {
+// hostSpec is a source or target; more are the attributes of that role, own
+// those that only its IMAP hosts have.
+func hostSpec(more, own string) *blockSpec {
 	common := func() nested {
 		return nested{"limits": spec(limitsAttrs, nil), "oversize": spec("limit action", nil)}
 	}
@@ -57,8 +58,8 @@ func hostSpec(more string) *blockSpec {
 	return &blockSpec{
 		labels: []string{"kind", "name"}, optional: 1, repeat: true,
 		kinds: map[string]*blockSpec{
-			"imap":         spec(imapAttrs+"host! "+more, common()),
-			"ionos":        spec(imapAttrs+"host region "+more, common()),
+			"imap":         spec(imapAttrs+"host! "+own+more, common()),
+			"ionos":        spec(imapAttrs+"host region "+own+more, common()),
 			"microsoft365": spec("tenant! client_id! credentials! cloud exchange ca_file "+more, microsoft),
 
 			"google_workspace": spec("credentials! ca_file "+more, google),
@@ -96,8 +97,8 @@ var language = map[string]*blockSpec{
 	"variable":  spec("type default description", nil).labelled("name"),
 	"locals":    {free: true, repeat: true},
 	"secret":    spec("env file command csv keyring prompt", nil).labelled("name"),
-	"source":    hostSpec("retire"),
-	"target":    hostSpec("smtp_probe"),
+	"source":    hostSpec("retire smtp_probe", ""),
+	"target":    hostSpec("smtp_probe", "submission "),
 	"dns":       zoneSpec(),
 	"smtp":      spec("host! port tls username credentials from! ca_file", nil).labelled("name"),
 

@@ -136,7 +136,7 @@ func (l *loader) validation(n *node, ctx *hcl.EvalContext) {
 		v.Probes = append(v.Probes, plan.Probe{
 			Name: p.Labels[0], IMAP: pb.account("imap", "imaps", "imap+starttls", "imap+none"),
 			SMTP: pb.account("smtp", "smtps", "smtp+starttls", "smtp+none"), Credentials: pb.credentials("credentials"),
-			Expect: pb.strs("expect"), Timeout: pb.duration("timeout", 10*time.Minute, time.Second, 24*time.Hour), Pos: pb.pos(),
+			Expect: pb.expectations("expect"), Timeout: pb.duration("timeout", 10*time.Minute, time.Second, 24*time.Hour), Pos: pb.pos(),
 		})
 	}
 	slices.SortFunc(v.Probes, func(a, b plan.Probe) int { return strings.Compare(a.Name, b.Name) })
@@ -190,6 +190,37 @@ func (b *body) account(name string, schemes ...string) string {
 		b.errorf(name, "Unprotected connection", "%s is for a loopback address alone.", scheme)
 	}
 	return s
+}
+
+// submission is a server's URL such as smtps://mail.acme.example, with the port filled in.
+func (b *body) submission(name string) string {
+	s := b.str(name, "")
+	if s == "" {
+		return ""
+	}
+	scheme, rest, _ := strings.Cut(s, "://")
+	ports := map[string]int{"smtps": 465, "smtp+starttls": 587, "smtp+none": 587} // RFC 8314 §3.3
+	hp, err := parseHostPort(rest, ports[scheme])
+	if ports[scheme] == 0 || err != nil || strings.ContainsAny(rest, "@/") {
+		b.errorf(name, "No server", "%q wants smtps://HOST or smtp+starttls://HOST; each mailbox logs in there with its own address.", name)
+		return ""
+	}
+	if host := hp[:strings.LastIndexByte(hp, ':')]; scheme == "smtp+none" && !isLoopback(strings.Trim(host, "[]")) {
+		b.errorf(name, "Unprotected connection", "%s is for a loopback address alone.", scheme)
+	}
+	return scheme + "://" + hp
+}
+
+// expectations are what a receiver has to say: "spf=pass".
+func (b *body) expectations(name string) []string {
+	list := b.strs(name)
+	for _, s := range list {
+		method, value, ok := strings.Cut(s, "=")
+		if !ok || !slices.Contains([]string{"spf", "dkim", "dmarc", "arc", "iprev"}, method) || value == "" || strings.ContainsAny(value, " ;=") {
+			b.errorf(name, "No result", "%q can't hold %q: write such as \"spf=pass\", \"dkim=pass\", \"dmarc=pass\".", name, s)
+		}
+	}
+	return list
 }
 
 // events are what a notify block can wait for.

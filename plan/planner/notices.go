@@ -93,7 +93,5 @@ func (p *planner) validation() {
 			p.add(plan.Step{Address: "validate/dns/" + d.Name, Phase: plan.Validate, Action: plan.Check, Undo: plan.NoneNeeded})
 		}
 	}
-	for _, probe := range p.m.Validation.Probes {
-		p.add(plan.Step{Address: "validate/probe/" + probe.Name, Phase: plan.Validate, Action: plan.Check, To: sorted(probe.Expect), Undo: plan.NoneNeeded})
-	}
+	p.probes()
 }

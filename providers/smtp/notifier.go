@@ -100,37 +100,43 @@ func (n *Notifier) Send(ctx context.Context, m providers.Mail) error {
 		return err
 	}
 	defer s.close()
+	if err := s.hand(ctx, from, to, body, m.ID); err != nil {
+		return err
+	}
+	s.quit(ctx)
+	return nil
+}
+
+// hand gives one message to the server. from "" is the null sender.
+func (s *session) hand(ctx context.Context, from, to string, body []byte, id string) error {
+	op := "send mail to " + to + " by"
 	params, err := s.parameters(from, to, body)
 	if err != nil {
 		return err
 	}
-	if _, err := s.command(ctx, "send mail as "+from+" by", 250, "MAIL FROM:<%s>%s", from, params); err != nil {
+	if _, err := s.command(ctx, "send mail as <"+from+"> by", 250, "MAIL FROM:<%s>%s", from, params); err != nil {
 		return err
 	}
-	if _, err := s.command(ctx, "send mail to "+to+" by", 25, "RCPT TO:<%s>", to); err != nil {
+	if _, err := s.command(ctx, op, 25, "RCPT TO:<%s>", to); err != nil {
 		return err
 	}
-	if _, err := s.command(ctx, "send mail to "+to+" by", 354, "DATA"); err != nil {
+	if _, err := s.command(ctx, op, 354, "DATA"); err != nil {
 		return err
 	}
 	w := s.text.DotWriter()
 	if _, err := w.Write(body); err != nil {
-		return s.broken(ctx, "send mail to "+to+" by", err)
+		return s.broken(ctx, op, err)
 	}
 	// Everything is buffered: only Close may put the final dot on the wire.
 	err = w.Close()
 	if err == nil {
-		_, err = s.reply(ctx, "send mail to "+to+" by", 250)
+		_, err = s.reply(ctx, op, 250)
 	} else {
-		err = s.broken(ctx, "send mail to "+to+" by", err)
-	}
-	if err == nil {
-		s.quit(ctx)
-		return nil
+		err = s.broken(ctx, op, err)
 	}
 	if e, ok := errors.AsType[*providers.Error](err); ok && e.Server == "" {
 		e.Reason = providers.Uncertain
-		e.Remedy = "look whether the message with Message-ID <" + m.ID + "> arrived before sending it again"
+		e.Remedy = "look whether the message with Message-ID <" + id + "> arrived before sending it again"
 	}
 	return err
 }
