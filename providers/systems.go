@@ -12,6 +12,11 @@ type Systems interface {
 	Copier() Copier
 	Notifier(name string) (Notifier, error)
 	RecipientProbe() RecipientProbe
+	Probes
+}
+
+// Probes are the systems that only probes need.
+type Probes interface {
 	// Correspondent is the outside account of the probe of that name.
 	Correspondent(probe string) (Correspondent, error)
 	MailExchange() MailExchange

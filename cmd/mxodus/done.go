@@ -56,8 +56,12 @@ func newCheck(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [NAME]",
 		Short: "Ask a plan's checks now; exit 5 when one says no",
-		Long:  "check asks the checks of all gates, or the one named, and changes nothing. The flip's\ngate asks more than its configuration names: docs/dns.md lists what is asked right\nbefore the flip in any case.",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "check asks the checks of all gates, or the one named, and changes nothing. The flip's\n" +
+			"gate asks more than its configuration names: docs/dns.md lists what is asked right\n" +
+			"before the flip in any case. The name of a probe sends its mail and follows it; without\n" +
+			"a name no mail is sent.",
+		Example: "  mxodus check every_address_exists_at_target\n  mxodus check round_trip",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.check(cmd.Context(), strings.Join(args, ""))
 		},
@@ -86,6 +90,11 @@ func (a *app) check(ctx context.Context, name string) error {
 	}
 	defer r.close()
 	bad, asked := false, 0
+	for _, p := range r.loaded.Migration.Validation.Probes {
+		if name == p.Name || name == "validate/probe/"+p.Name {
+			return a.probeNow(ctx, r, p.Name)
+		}
+	}
 	for _, g := range r.plan.Gates {
 		for _, ref := range r.engine.Asked(g) {
 			if name != "" && name != ref.Name && name != ref.String() {
@@ -97,6 +106,12 @@ func (a *app) check(ctx context.Context, name string) error {
 			if err := a.showAnswer(g.Name, ans); err != nil {
 				return err
 			}
+		}
+	}
+	if name == "" && !a.json {
+		for _, p := range r.loaded.Migration.Validation.Probes {
+			fmt.Fprintf(a.stdout, "-    probe %s was not asked: mxodus check %s sends its mail\n", render.Escape(p.Name), render.Escape(p.Name))
+			asked++
 		}
 	}
 	switch {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/apply"
+	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/dkim"
 	"github.com/mxodus/mxodus/providers/imap"
@@ -146,4 +149,79 @@ func probeTrials(m *plan.Migration, sys *systems) []trial {
 		}})
 	}
 	return list
+}
+
+// probeNow sends the mail of one probe and says what became of it.
+func (a *app) probeNow(ctx context.Context, r *running, name string) error {
+	answers, err := r.engine.ProbeNow(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(answers) == 0 {
+		return usage("the plan has no steps of the probe %s: plan again", render.Escape(name))
+	}
+	bad := false
+	for _, ans := range answers {
+		bad = bad || !ans.OK
+		if err := a.showProbe(ans); err != nil {
+			return err
+		}
+	}
+	if bad {
+		return exit(exitGate)
+	}
+	return nil
+}
+
+// probeWays say in words which way a message takes.
+var probeWays = map[string]string{"in": "by the new MX", "old": "by the old MX", "out": "to the outside"}
+
+func (a *app) showProbe(ans apply.ProbeAnswer) error {
+	route := ""
+	if ans.To != "" {
+		route = ans.From + " → " + ans.To
+	} else if ans.Mailbox != "" {
+		route = "from " + ans.Mailbox
+	}
+	detail := ans.Words
+	code := "arrived"
+	switch {
+	case ans.Skipped:
+		code = "not_sent"
+	case ans.OK:
+		detail = append([]string{"arrived after " + plan.FormatDuration(ans.Done.Sub(ans.Sent).Round(100_000_000))}, detail...)
+	default:
+		code = "failed"
+	}
+	if ans.Why != "" {
+		detail = append([]string{ans.Why}, detail...)
+	}
+	if a.json {
+		f := findingJSON{Check: "probe." + ans.Probe, Subject: strings.TrimSpace(probeWays[ans.Way] + " " + ans.To), OK: ans.OK, Code: code, Detail: strings.Join(detail, "; ")}
+		if ans.ID != "" {
+			f.Source = "Message-ID <" + ans.ID + ">"
+		}
+		if !ans.OK {
+			f.Remedy = ans.Remedy
+		}
+		return a.writeJSON(f)
+	}
+	sign := map[bool]string{true: "yes", false: "no "}[ans.OK]
+	if ans.Skipped {
+		sign = "-  "
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  probe %s %s", sign, render.Escape(ans.Probe), probeWays[ans.Way])
+	if route != "" {
+		fmt.Fprintf(&b, ": %s", render.Escape(route))
+	}
+	b.WriteByte('\n')
+	for _, d := range detail {
+		fmt.Fprintf(&b, "     %s\n", render.Escape(d))
+	}
+	if !ans.OK && ans.Remedy != "" {
+		fmt.Fprintf(&b, "     what to do: %s\n", render.Escape(ans.Remedy))
+	}
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
 }

@@ -61,6 +61,8 @@ type probing struct {
 	save func(context.Context, ProbeResult) error
 	// fresh reports whether a new message may be sent now for one that failed.
 	fresh func(ProbeResult) bool
+	// reading: no pass is run; what a pass would carry over is left where it is.
+	reading bool
 }
 
 // probeStep looks at the messages of the step once: it sends those that are not out, and looks
@@ -258,14 +260,20 @@ func (p *probing) inbound(ctx context.Context, outside providers.Correspondent, 
 	switch {
 	case err != nil:
 		return r, err
-	case len(found) == 0:
-		return p.waiting(ctx, r, r.Sent, "to the target")
 	case len(found) > 1:
 		return p.over(ctx, r, "the probe to %s is at the target %d times", r.To, len(found))
+	case len(found) == 0 && p.e.Clock.Now().Sub(r.Sent) < p.probe.Timeout:
+		return p.waiting(ctx, r, r.Sent, "to the target")
 	}
-	// A pass may have brought it: then the sender still has the old record, and nothing is
-	// proven of the new one.
-	if old, err := p.e.findAt(ctx, p.e.Systems.Source, m.From, m.Source, m.Credentials, r.ID); err == nil && len(old) > 0 {
+	// Where it is at the source too, or there alone, the sender still has the old record, and
+	// nothing is proven of the new one.
+	old, err := p.e.findAt(ctx, p.e.Systems.Source, m.From, m.Source, m.Credentials, r.ID)
+	switch {
+	case len(found) == 0 && len(old) == 0:
+		return p.waiting(ctx, r, r.Sent, "to the target")
+	case err != nil:
+		r.Words = append(r.Words, "the source could not be asked whether it has it: "+err.Error())
+	case len(old) > 0:
 		return p.over(ctx, r, "the probe to %s came by the old MX: the server of %s has not seen the new one yet", r.To, r.From)
 	}
 	return p.arrived(ctx, r, place(found[0])...)
@@ -299,6 +307,9 @@ func (p *probing) byOldMX(ctx context.Context, outside providers.Correspondent, 
 		if err := p.save(ctx, r); err != nil {
 			return r, err
 		}
+	}
+	if p.reading {
+		return p.arrived(ctx, r, "it is at the source, and the next pass carries it over")
 	}
 	if ran, err := p.e.carry(ctx, m); err != nil || !ran {
 		if err == nil {

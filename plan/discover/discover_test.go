@@ -37,7 +37,10 @@ type world struct {
 	lookup []string
 }
 
-type systems struct{ w *world }
+type systems struct {
+	w *world
+	providers.Probes // discover sends nothing
+}
 
 func (s systems) Source(string) (providers.MailHost, error)         { return host{s.w, "source"}, nil }
 func (s systems) Target(string) (providers.MailHost, error)         { return host{s.w, "target"}, nil }
@@ -174,7 +177,7 @@ func refusal(r providers.Reason) error {
 func observe(t *testing.T, m *plan.Migration, w *world, prev *inventory.Inventory) (*inventory.Inventory, *inventory.Estimates, []string, error) {
 	t.Helper()
 	var said []string
-	inv, est, err := Observe(context.Background(), m, systems{w}, prev, func() string { return "fresh" }, func(s string) { said = append(said, s) })
+	inv, est, err := Observe(context.Background(), m, systems{w: w}, prev, func() string { return "fresh" }, func(s string) { said = append(said, s) })
 	return inv, est, said, err
 }
 
@@ -375,7 +378,7 @@ func TestCancelled(t *testing.T) {
 	m, w := lab()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := Observe(ctx, m, systems{w}, nil, func() string { return "x" }, nil); !errors.Is(err, context.Canceled) {
+	if _, _, err := Observe(ctx, m, systems{w: w}, nil, func() string { return "x" }, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
