@@ -123,7 +123,7 @@ func (s *systems) Signatures(domain string) (providers.Signatures, error) {
 func probeTrials(m *plan.Migration, sys *systems) []trial {
 	var list []trial
 	for _, p := range m.Validation.Probes {
-		list = append(list, trial{"probe_login", "probe " + p.Name + " (" + p.Address() + ")", p.Pos.String(), func(ctx context.Context) (string, error) {
+		list = append(list, trial{check: "probe_login", subject: "probe " + p.Name + " (" + p.Address() + ")", pos: p.Pos.String(), try: func(ctx context.Context) (string, error) {
 			c, err := sys.Correspondent(p.Name)
 			if err != nil {
 				return "", err
@@ -135,7 +135,7 @@ func probeTrials(m *plan.Migration, sys *systems) []trial {
 		return nil
 	}
 	for _, h := range m.Targets {
-		list = append(list, trial{"probe_outbound", h.Key(), h.Pos.String(), func(ctx context.Context) (string, error) {
+		list = append(list, trial{check: "probe_outbound", subject: h.Key(), pos: h.Pos.String(), try: func(ctx context.Context) (string, error) {
 			sub := sys.submissions[h.Key()]
 			if sub == nil {
 				return "mxodus can't send as its mailboxes (no submission): a person sends the outbound probe, and the plan says what", nil

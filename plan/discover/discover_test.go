@@ -38,7 +38,7 @@ type world struct {
 }
 
 type systems struct {
-	w *world
+	w                *world
 	providers.Probes // discover sends nothing
 }
 
