@@ -56,6 +56,7 @@ func FingerprintOf(facts ...string) Fingerprint { return Fingerprint(digest(fact
 //	copy/ADDRESS                   full pass, then passes until the flip
 //	delta/ADDRESS                  passes after the flip until converged
 //	hold/ADDRESS                   straggler passes through the hold
+//	carry_back/ADDRESS             in a rollback: the target's new mail is added at the source
 //	notice/NAME                    mail to people
 //	validate/mail/ADDRESS          counts and content compared
 //	validate/dns/DOMAIN            zone as planned on every server

@@ -104,7 +104,7 @@ func (a *app) apply(ctx context.Context, path string, o applyOptions) error {
 	code := applyCode(out, view.quarantined() > 0, o.detailed)
 	view.end(&out)
 	if a.json {
-		if err := view.summary(code); err != nil {
+		if err := view.summary(out, code); err != nil {
 			return err
 		}
 	}
@@ -186,7 +186,7 @@ func (a *app) applyView(r *running) *applyView {
 func quarantinedBefore(r *running) map[string]int {
 	before := map[string]int{}
 	for _, m := range r.loaded.Migration.Mailboxes {
-		for _, kind := range []string{"copy/", "delta/", "hold/"} {
+		for _, kind := range []string{"copy/", "delta/", "hold/", "carry_back/"} {
 			st := r.engine.Record.State(kind + m.Source)
 			before[m.Source] = max(before[m.Source], st.Result.Quarantined)
 		}
@@ -202,6 +202,9 @@ func outcomeLines(out apply.Outcome, p *plan.Plan, loc *time.Location) []string 
 	}
 	for _, s := range out.Drift {
 		lines = append(lines, "drifted: "+s+" (the world is neither as planned nor as wanted; plan again)")
+	}
+	if n := len(out.Failed) + len(out.Drift); n > 0 {
+		lines = append(lines, fmt.Sprintf("%d of %d steps done, %d failed or drifted, %d not done yet.", out.Done, len(p.Steps), n, out.NotStarted))
 	}
 	switch {
 	case out.Complete:

@@ -388,10 +388,19 @@ type exitJSON struct {
 	Code int    `json:"code"`
 }
 
-func (v *applyView) summary(code int) error {
+// appliedJSON is the exit of apply: what is done, what failed, what was not begun.
+type appliedJSON struct {
+	exitJSON
+	Done       int      `json:"done"` // steps
+	Failed     []string `json:"failed"`
+	Drift      []string `json:"drift"`
+	NotStarted int      `json:"not_started"`
+}
+
+func (v *applyView) summary(out apply.Outcome, code int) error {
 	t := v.total
 	v.encode(summaryJSON{"summary", t.Copied, t.Unchanged, t.Flags, t.Moved, t.Deleted, v.quarantined(), t.Doubt, t.Octets})
-	v.encode(exitJSON{"exit", code})
+	v.encode(appliedJSON{exitJSON{"exit", code}, out.Done, append([]string{}, out.Failed...), append([]string{}, out.Drift...), out.NotStarted})
 	return v.err
 }
 

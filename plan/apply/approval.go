@@ -26,6 +26,21 @@ type Approval struct {
 	Expires  string   `hcl:"expires,optional"`  // RFC 3339, "" = never
 	Held     []string `hcl:"held,optional"`     // checks that were true
 	Warnings []string `hcl:"warnings,optional"` // what the checks warned of
+	Evidence string   `hcl:"evidence"`          // digest of what was approved on; see evidence
+}
+
+// evidence digests what the approval says, so that a line that was taken out of it or put in by
+// hand voids it.
+func (a Approval) evidence() string {
+	facts := []string{a.Gate, a.Plan, a.By, a.At, a.Expires, fmt.Sprint(len(a.Held))}
+	facts = append(append(facts, a.Held...), a.Warnings...)
+	return string(plan.FingerprintOf(facts...))
+}
+
+// by reports whether name is the person who approved: addresses and user names are the same
+// in any case.
+func (a Approval) by(name string) bool {
+	return strings.EqualFold(strings.TrimSpace(a.By), strings.TrimSpace(name))
 }
 
 type approvalFile struct {
@@ -65,7 +80,7 @@ func Approve(dir string, a Approval) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list = slices.DeleteFunc(list, func(o Approval) bool { return o.By == a.By })
+	list = slices.DeleteFunc(list, func(o Approval) bool { return o.by(a.By) })
 	list = append(list, a)
 	f := hclwrite.NewEmptyFile()
 	for i, a := range list {
@@ -81,6 +96,7 @@ func Approve(dir string, a Approval) (string, error) {
 		}
 		b.SetAttributeValue("held", stringList(a.Held))
 		b.SetAttributeValue("warnings", stringList(a.Warnings))
+		b.SetAttributeValue("evidence", cty.StringVal(a.Evidence))
 	}
 	return path, state.WriteFile(path, hclwrite.Format(f.Bytes()), 0o644)
 }
@@ -107,7 +123,11 @@ func NewApproval(p *plan.Plan, gate, by string, answers []Answer, now time.Time)
 		}
 		return Approval{}, fmt.Errorf("the plan has no gate %q; it has %s", gate, strings.Join(names, ", "))
 	}
-	if len(g.Approve.By) > 0 && !slices.Contains(g.Approve.By, by) {
+	by = strings.TrimSpace(by)
+	if by == "" {
+		return Approval{}, fmt.Errorf("an approval needs a name: say who you are with -by")
+	}
+	if len(g.Approve.By) > 0 && !slices.ContainsFunc(g.Approve.By, Approval{By: by}.by) {
 		return Approval{}, fmt.Errorf("gate %q is approved by %s, not by %s: say who you are with -by", gate, strings.Join(g.Approve.By, " or "), by)
 	}
 	a := Approval{Gate: gate, Plan: p.Digest, By: by, At: now.UTC().Format(time.RFC3339)}
@@ -123,8 +143,12 @@ func NewApproval(p *plan.Plan, gate, by string, answers []Answer, now time.Time)
 	slices.Sort(a.Held)
 	slices.Sort(a.Warnings)
 	a.Warnings = slices.Compact(a.Warnings)
+	a.Evidence = a.evidence()
 	return a, nil
 }
+
+// skew is how far the clocks of who approves and who applies may be apart.
+const skew = 5 * time.Minute
 
 // void returns why the approval counts no longer, "" when it does. notBefore
 // is the end of a window that has passed: agreements given before it are void.
@@ -136,15 +160,24 @@ func (a Approval) void(p *plan.Plan, g plan.Gate, answers []Answer, now, notBefo
 	switch {
 	case a.Plan != p.Digest:
 		return fmt.Sprintf("%s approved another plan", a.By)
-	case len(g.Approve.By) > 0 && !slices.Contains(g.Approve.By, a.By):
+	case a.Gate != g.Name:
+		return fmt.Sprintf("%s approved the gate %s", a.By, a.Gate)
+	case a.Evidence != a.evidence():
+		return fmt.Sprintf("the approval by %s was changed after it was given", a.By)
+	case len(g.Approve.By) > 0 && !slices.ContainsFunc(g.Approve.By, a.by):
 		return fmt.Sprintf("%s is not asked to approve %s", a.By, g.Name)
+	case at.After(now.Add(skew)):
+		return fmt.Sprintf("the approval by %s is dated %s, which has not come yet: look at the clocks", a.By, a.At)
 	case !notBefore.IsZero() && at.Before(notBefore):
 		return fmt.Sprintf("%s approved for a window that has closed", a.By)
 	}
-	if a.Expires != "" {
+	if a.Expires != "" || g.Approve.Expires > 0 {
 		expires, err := time.Parse(time.RFC3339, a.Expires)
+		if latest := at.Add(g.Approve.Expires); g.Approve.Expires > 0 && (err != nil || latest.Before(expires)) {
+			expires, err = latest, nil
+		}
 		if err != nil || !now.Before(expires) {
-			return fmt.Sprintf("the approval by %s expired %s", a.By, a.Expires)
+			return fmt.Sprintf("the approval by %s expired %s", a.By, expires.UTC().Format(time.RFC3339))
 		}
 	}
 	for _, ans := range answers {

@@ -57,14 +57,15 @@ func (e *Engine) settle(ctx context.Context, now time.Time) error {
 			return err
 		}
 		for _, p := range plan.Phases() {
-			if !o.phaseDue(p, o.times(), now) || !e.emptyPhaseOpen(p) {
+			// A rollback takes phases back and ends none: the journal's next plan begins there.
+			if e.Plan.Rollback != "" || !o.phaseDue(p, o.times(), now) || !e.emptyPhaseOpen(p) {
 				continue
 			}
 			entries = []state.Entry{runEntry(evPhase, entryData{Phase: p})}
-			if p == plan.Flip && e.Record.Flipped().IsZero() && e.Plan.Rollback == "" {
+			if p == plan.Flip && e.Record.Flipped().IsZero() {
 				entries = append(entries, runEntry(evFlip, entryData{}))
 			}
-			if p == plan.Decommission && e.Plan.Rollback == "" {
+			if p == plan.Decommission {
 				for _, m := range e.Migration.Mailboxes {
 					if !e.Record.Closed(m.Source) {
 						entries = append(entries, runEntry(evClosed, entryData{Address: m.Source}))
@@ -134,7 +135,7 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			continue
 		}
 		if isPass(s) {
-			at, more := o.passDue(s, t)
+			at, more := o.passDue(s, t, now)
 			if !more {
 				continue
 			}

@@ -60,6 +60,9 @@ type Outcome struct {
 	Refused  []Answer  // checks that keep a gate shut
 	Drift    []string  // step addresses
 	Failed   []string  // step addresses
+
+	Done       int // steps
+	NotStarted int // steps that are neither done, failed nor drifted
 }
 
 // retry is when a step is looked at again and why not before.
@@ -126,8 +129,13 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 	wakes := &waker{clock: e.Clock}
 	defer wakes.cancel()
 	stopped := false
+	var last time.Time
 	for {
 		now := e.Clock.Now()
+		if now.Before(last) {
+			e.clockWentBack()
+		}
+		last = now
 		var waiting []Waiting
 		if !stopped {
 			if err := e.sync(ctx); err != nil {
@@ -188,6 +196,24 @@ func (e *Engine) Run(ctx context.Context) (Outcome, error) {
 			stopped = true
 		}
 	}
+}
+
+// clockWentBack forgets when this run wanted to look at things again: by a clock that was set back
+// that would be too late. What the journal says has been waited for stays so; what it says
+// lies in the future is waited for.
+func (e *Engine) clockWentBack() {
+	for address, r := range e.retry {
+		r.next = time.Time{}
+		e.retry[address] = r
+	}
+	for name, g := range e.gates {
+		g.looked, g.asked, g.since = time.Time{}, time.Time{}, time.Time{}
+		e.gates[name] = g
+	}
+	e.probeMu.Lock()
+	clear(e.probed)
+	e.probeMu.Unlock()
+	e.emit(Event{Type: "note", Text: "the clock was set back: everything is looked at again"})
 }
 
 // finish takes note of how a task ended.
@@ -261,19 +287,23 @@ func (e *Engine) outcome(waiting []Waiting, stopped bool) Outcome {
 	o := e.outlook()
 	for _, s := range e.Plan.Steps {
 		if o.done(s.Address) {
+			out.Done++
 			continue
 		}
 		if e.chosen(s) {
 			out.Complete = false
 		}
+		out.NotStarted++
 		r, tried := e.retry[s.Address]
 		st := e.Record.State(s.Address)
 		switch {
 		case st.Drift != nil:
 			out.Drift = append(out.Drift, s.Address)
+			out.NotStarted--
 		case !tried || st.Failed == nil:
 		case r.kind == Trouble:
 			out.Failed = append(out.Failed, s.Address)
+			out.NotStarted--
 		case r.kind == WaitCheck:
 			out.Refused = append(out.Refused, Answer{Check: plan.CheckRef{Name: s.Address}, Detail: []string{st.Failed.Error}})
 		}

@@ -47,7 +47,7 @@ func (e *Engine) gate(ctx context.Context, name string, s plan.Step, now time.Ti
 		e.gates[name] = gs
 		return nil, nil
 	}
-	if gs.open && now.Sub(gs.asked) < freshness {
+	if gs.open && !gs.asked.After(now) && now.Sub(gs.asked) < freshness {
 		return nil, nil
 	}
 	if w := e.pausing(name, gs, now); w != nil {
@@ -196,26 +196,32 @@ func (e *Engine) tellGate(g plan.Gate, phase plan.Phase, gs *gateState, by []str
 // approvals returns who agreed, and why it is not enough; nothing is missing
 // when it is.
 func (e *Engine) approvals(g plan.Gate, phase plan.Phase, answers []Answer, now time.Time) (by, missing []string, err error) {
-	if g.Approve.Count == 0 {
+	count := g.Approve.Count
+	var notBefore time.Time
+	if end, known := e.outlook().times().Resolve(e.Plan.Window(phase).Until.Moment); known && now.After(end) {
+		// A window that was missed asks again, also where nobody had to be asked within it.
+		notBefore, count = end, max(count, 1)
+	}
+	if count == 0 {
 		return nil, nil, nil
 	}
 	list, err := Approvals(e.Dir, g.Name, e.Plan.Digest)
 	if err != nil {
 		return nil, nil, err
 	}
-	var notBefore time.Time
-	if end, known := e.outlook().times().Resolve(e.Plan.Window(phase).Until.Moment); known && now.After(end) {
-		notBefore = end
-	}
 	for _, a := range list {
-		if why := a.void(e.Plan, g, answers, now, notBefore); why != "" {
+		switch why := a.void(e.Plan, g, answers, now, notBefore); {
+		case why != "":
 			missing = append(missing, why)
-		} else {
+		case !slices.ContainsFunc(by, a.by):
 			by = append(by, a.By)
 		}
 	}
-	if n := g.Approve.Count - len(by); n > 0 {
-		return by, append(missing, fmt.Sprintf("%d of %d approvals: mxodus approve %s", len(by), g.Approve.Count, g.Name)), nil
+	if n := count - len(by); n > 0 {
+		if !notBefore.IsZero() {
+			missing = append(missing, fmt.Sprintf("its window closed %s", notBefore.In(e.outlook().loc).Format("Mon 2 Jan 15:04 MST")))
+		}
+		return by, append(missing, fmt.Sprintf("%d of %d approvals: mxodus approve %s", len(by), count, g.Name)), nil
 	}
 	return by, nil, nil
 }

@@ -40,6 +40,9 @@ func (e *Engine) pass(ctx context.Context, steps []plan.Step) error {
 // onePass runs a pass for step s and journals it. The caller has the mailbox to itself.
 func (e *Engine) onePass(ctx context.Context, s plan.Step, m plan.Mailbox) error {
 	mode := e.Record.mode()
+	if kindOf(s) == "carry_back" {
+		mode = providers.CarryBack
+	}
 	began := e.Clock.Now()
 	result, err := e.Systems.Copier().Pass(ctx, providers.PassSpec{
 		Mailbox: m, Mode: mode, Stop: e.Stop,

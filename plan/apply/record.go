@@ -113,6 +113,7 @@ type Record struct {
 
 	flipped   time.Time // when the flip's first write was about to be made; zero before and after a rollback
 	touched   bool      // the flip was begun at some time, also when it was rolled back since
+	rolling   bool      // this plan is a rollback and has begun
 	preflight bool
 	backPlan  string // digest of the plan that the newest rollback plan takes back
 	backFile  string
@@ -193,7 +194,7 @@ func (r *Record) fold(e state.Entry) {
 		return
 	}
 	if e.Event == evPass {
-		if _, address, ok := strings.Cut(e.Step, "/"); ok {
+		if kind, address, ok := strings.Cut(e.Step, "/"); ok && kind != "carry_back" {
 			r.mailPass[address] = e.At
 		}
 	}
@@ -285,14 +286,19 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 			r.policies[d.Domain] = append(r.policies[d.Domain], seenPolicy{e.At, *d.STS})
 		}
 	case evBack:
-		r.flipped = time.Time{}
+		if e.Plan == r.plan.Digest {
+			r.rolling = true
+		}
+		if !plan.Flip.Before(d.Phase) {
+			r.flipped = time.Time{}
+		}
 		for p := range r.ends {
 			if !p.Before(d.Phase) {
 				delete(r.ends, p)
 			}
 		}
 		for _, s := range r.plan.Steps {
-			if dnsRole(s.Address) != roleOther && !s.Phase.Before(d.Phase) {
+			if e.Plan != r.plan.Digest && dnsRole(s.Address) != roleOther && !s.Phase.Before(d.Phase) {
 				*r.steps[s.Address] = StepState{}
 			}
 		}

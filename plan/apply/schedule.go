@@ -179,7 +179,7 @@ func kindOf(s plan.Step) string {
 // isPass reports whether the step copies mail.
 func isPass(s plan.Step) bool {
 	switch kindOf(s) {
-	case "copy", "delta", "hold":
+	case "copy", "delta", "hold", "carry_back":
 		return true
 	}
 	return false
@@ -194,8 +194,14 @@ func mailboxOf(s plan.Step) string {
 // passDue returns when the next pass of step s is due; ok is false when no
 // further pass is. The first pass of each step is due at once, but for a hold
 // step, whose mailbox the delta passes look after until they have converged.
-func (o outlook) passDue(s plan.Step, t timeline.Times) (at time.Time, ok bool) {
+//
+// A last pass that lies in the future was made before the clock was set back: nobody knows how
+// long ago that was, and the next one is due.
+func (o outlook) passDue(s plan.Step, t timeline.Times, now time.Time) (at time.Time, ok bool) {
 	st := o.record.State(s.Address)
+	if st.LastPass.After(now) {
+		st.LastPass = time.Time{}
+	}
 	repeat := s.Repeat
 	kind := kindOf(s)
 	switch {
@@ -215,7 +221,9 @@ func (o outlook) passDue(s plan.Step, t timeline.Times) (at time.Time, ok bool) 
 	}
 	last := st.LastPass
 	if kind == "hold" {
-		last = o.lastPass(mailboxOf(s))
+		if last = o.lastPass(mailboxOf(s)); last.After(now) {
+			last = time.Time{}
+		}
 		if end, known := t.Resolve(s.Until.Moment); known && last.Before(end) && end.Before(last.Add(repeat)) {
 			return end, true // the last look is at the very end
 		}

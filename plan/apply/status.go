@@ -150,7 +150,7 @@ func (e *Engine) waitsFor(o outlook, s plan.Step, now time.Time) (*Waiting, erro
 		}
 	}
 	if isPass(s) {
-		if at, more := o.passDue(s, t); more {
+		if at, more := o.passDue(s, t, now); more {
 			return &Waiting{Kind: WaitTime, Step: s.Address, Until: later(at, now)}, nil
 		}
 	}
@@ -213,7 +213,7 @@ func mostPressing(waits []Waiting) *Waiting {
 func (e *Engine) mailboxStatus(m plan.Mailbox) MailboxStatus {
 	s := MailboxStatus{Address: m.Source, Closed: e.Record.Closed(m.Source)}
 	var last providers.PassResult
-	for _, kind := range []string{"copy/", "delta/", "hold/"} {
+	for _, kind := range []string{"copy/", "delta/", "hold/", "carry_back/"} {
 		st := e.Record.State(kind + m.Source)
 		s.Copied += st.Copied
 		if st.LastPass.After(s.LastPass) {

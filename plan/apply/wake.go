@@ -14,7 +14,7 @@ import (
 func (e *Engine) tellWait(waiting []Waiting) {
 	now := e.Clock.Now()
 	news := slices.DeleteFunc(slices.Clone(waiting), func(w Waiting) bool {
-		pass := strings.HasPrefix(w.Step, "copy/") || strings.HasPrefix(w.Step, "delta/") || strings.HasPrefix(w.Step, "hold/")
+		pass := strings.HasPrefix(w.Step, "copy/") || strings.HasPrefix(w.Step, "delta/") || strings.HasPrefix(w.Step, "hold/") || strings.HasPrefix(w.Step, "carry_back/")
 		return w.refresh || w.Gate != "" || w.Kind == Dependency ||
 			len(w.Names) == 0 && !w.Until.IsZero() && (!w.Until.After(now.Add(time.Second)) || pass && w.Until.Sub(now) < time.Minute)
 	})
