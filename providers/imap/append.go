@@ -3,10 +3,12 @@ package imap
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap/wire"
 )
 
@@ -19,6 +21,7 @@ type Message struct {
 	InternalDate time.Time // zero: none, the server takes its own time
 	Size         int64
 	Body         io.Reader
+	Binary       bool // NUL is among the octets: sent as literal8 where the server offers BINARY (RFC 3516)
 }
 
 // Appended is what became of one message.
@@ -31,7 +34,8 @@ type Appended struct {
 	UIDValidity, UID uint32 // 0: the server didn't say
 	Done             bool   // tagged OK
 	Unsent           bool
-	Err              error // *providers.Error
+	Keywords         []string // Done, but without these keywords of it, which the server refused
+	Err              error    // *providers.Error
 }
 
 // InDoubt reports whether the message may or may not be in the folder.
@@ -56,6 +60,9 @@ func (s *Session) Append(ctx context.Context, raw string, batch []Message) ([]Ap
 // one, so that each gets its own answer), else each in its own command, one after
 // the other without waiting. Larger ones wait for the server's go-ahead, so that
 // a refusal comes before the octets.
+//
+// A message that is refused for none of its octets is sent again without its unusual keywords, and then without any, where it has some: servers
+// bound their characters (Courier), their length (Dovecot) and their number.
 //
 // An error, of either, means that the connection is gone: a *LostError. wait is
 // nil only when nothing at all was sent. ctx counts until wait returns.
@@ -90,6 +97,7 @@ type appending struct {
 	raw     string
 	batch   []Message
 	results []Appended
+	bare    map[int]func(keyword string) bool // keywords that are left out
 	sent    []sentAppend
 }
 
@@ -122,14 +130,22 @@ func (b *appending) fits(m Message) bool {
 // send sends n messages from i on in one command. Failures are in b.results or s.lost.
 func (b *appending) send(i, n int) {
 	c := wire.NewCommand("APPEND").String(b.raw)
-	for _, m := range b.batch[i : i+n] {
-		if flags := settable(m.Flags); len(flags) > 0 {
+	for j, m := range b.batch[i : i+n] {
+		flags := settable(m.Flags)
+		if out := b.bare[i+j]; out != nil {
+			flags = slices.DeleteFunc(flags, out)
+		}
+		if len(flags) > 0 {
 			c.Flags(flags)
 		}
 		if date := formatDate(m.InternalDate); date != "" {
 			c.Quoted(date)
 		}
-		c.Literal(m.Size, m.Body)
+		if m.Binary && b.s.caps["BINARY"] {
+			c.Literal8(m.Size, m.Body)
+		} else {
+			c.Literal(m.Size, m.Body)
+		}
 	}
 	p, err := b.s.send(c, "append to folder", b.raw)
 	if p == nil {
@@ -145,7 +161,12 @@ func (b *appending) send(i, n int) {
 	for j := range n {
 		b.results[i+j].Unsent = false
 	}
-	b.sent = append(b.sent, sentAppend{p, i, n})
+	sent := sentAppend{p, i, n}
+	if p.done && n == 1 && sent.refused() != nil && b.keywordsAtFault(sent) {
+		b.again(sent) // at once: Courier ends sessions with many refusals in a row
+		return
+	}
+	b.sent = append(b.sent, sent)
 }
 
 func (b *appending) wait() ([]Appended, error) {
@@ -162,13 +183,48 @@ func (b *appending) wait() ([]Appended, error) {
 		case !c.done: // in doubt
 		case c.status.Kind == "OK":
 			b.done(c)
-		case c.n == 1:
-			b.results[c.first] = Appended{Err: c.refused()}
-		default:
+		case c.n > 1 || b.keywordsAtFault(c):
 			b.again(c)
+		default:
+			b.results[c.first] = Appended{Err: c.refused()}
 		}
 	}
 	return b.results, b.s.lost
+}
+
+// keywordsAtFault reports whether the refusal of a message may be about its keywords, and notes which of them it goes without from now on.
+func (b *appending) keywordsAtFault(c sentAppend) bool {
+	m := b.batch[c.first]
+	if _, again := m.Body.(io.Seeker); !again {
+		return false
+	}
+	switch providers.ReasonOf(c.refused()) {
+	case providers.Refused, providers.BadMessage:
+	default:
+		return false
+	}
+	flags := settable(m.Flags)
+	had := len(flags)
+	if out := b.bare[c.first]; out != nil {
+		had = len(slices.DeleteFunc(slices.Clone(flags), out))
+	}
+	for _, out := range []func(string) bool{isUnusual, isKeyword} {
+		if len(slices.DeleteFunc(slices.Clone(flags), out)) < had {
+			if b.bare == nil {
+				b.bare = map[int]func(string) bool{}
+			}
+			b.bare[c.first] = out
+			return true
+		}
+	}
+	return false
+}
+
+func isKeyword(flag string) bool { return !strings.HasPrefix(flag, `\`) }
+
+// isUnusual reports whether a keyword is longer, or of other characters, than those that mail programs make.
+func isUnusual(flag string) bool {
+	return isKeyword(flag) && (len(flag) > 48 || strings.Trim(flag, "0123456789") == "" || strings.Trim(flag, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789$_.-") != "")
 }
 
 // done gives the messages of a command their UIDs (RFC 4315 §3: in the order of
@@ -183,6 +239,9 @@ func (b *appending) done(c sentAppend) {
 	}
 	for j := range c.n {
 		r := Appended{Done: true}
+		if out := b.bare[c.first+j]; out != nil {
+			r.Keywords = slices.DeleteFunc(settable(b.batch[c.first+j].Flags), func(f string) bool { return !out(f) })
+		}
 		if uids != nil {
 			v, _ := strconv.ParseUint(validity, 10, 32)
 			r.UIDValidity, r.UID = uint32(v), uids[j]
@@ -191,7 +250,7 @@ func (b *appending) done(c sentAppend) {
 	}
 }
 
-// again sends the messages of a refused MULTIAPPEND one by one. None of them is in the folder.
+// again sends the messages of a refused command one by one. None of them is in the folder.
 func (b *appending) again(c sentAppend) {
 	for j := range c.n {
 		i := c.first + j

@@ -227,6 +227,9 @@ func (s *Session) send(c *wire.Command, op, subject string) (*pending, error) {
 		if part.Body == nil {
 			break
 		}
+		if part.Binary {
+			s.w.WriteByte('~')
+		}
 		if s.immediate(part.Size) {
 			fmt.Fprintf(s.w, "{%d+}\r\n", part.Size)
 		} else {

@@ -30,6 +30,7 @@ type body struct {
 
 	digest    digest
 	messageID string
+	binary    bool // it holds NUL
 }
 
 // readBody reads exactly size octets while hashing them. The caller closes the body.
@@ -70,7 +71,7 @@ func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body
 			return b, fmt.Errorf("read a message of %d octets, after %d: %w", size, n, err)
 		}
 	}
-	b.digest = h.sum()
+	b.digest, b.binary = h.sum(), h.nul
 	head := b.memory
 	if b.file != nil {
 		head = make([]byte, headerKept)

@@ -34,6 +34,7 @@ const headerKept = 32 << 10
 type hasher struct {
 	raw, canonical hash.Hash
 	last           byte
+	nul            bool // one has passed
 }
 
 func newHasher() *hasher { return &hasher{raw: sha256.New()} }
@@ -42,6 +43,7 @@ func newHasher() *hasher { return &hasher{raw: sha256.New()} }
 func (h *hasher) Write(p []byte) (int, error) {
 	begin := 0 // what of p has gone into both hashes
 	nul := bytes.IndexByte(p, 0)
+	h.nul = h.nul || nul >= 0
 	for i := 0; i < len(p); i++ {
 		next := bytes.IndexByte(p[i:], '\n')
 		if next < 0 {

@@ -263,7 +263,7 @@ func (w *writer) send(ctx context.Context) error {
 	messages := make([]imap.Message, len(batch))
 	for i, it := range batch {
 		it.p.settled = true
-		messages[i] = imap.Message{Flags: it.flags, InternalDate: it.row.InternalDate, Size: it.row.Size, Body: it.body.open()}
+		messages[i] = imap.Message{Flags: it.flags, InternalDate: it.row.InternalDate, Size: it.row.Size, Body: it.body.open(), Binary: it.body.binary}
 	}
 	wait, err := w.dst.StartAppend(ctx, f.target.Raw, messages)
 	if wait == nil {
@@ -296,6 +296,7 @@ func (w *writer) land(ctx context.Context) error {
 		}
 		switch v {
 		case claim, applied:
+			it.lost += len(a.Keywords)
 			w.take(it, v, a)
 			taken = true
 		case again:

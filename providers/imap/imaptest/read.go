@@ -1,6 +1,7 @@
 package imaptest
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
@@ -47,7 +48,7 @@ func connect(address string, config *tls.Config, user, password string) (*imapcl
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	c := imapclient.New(conn, nil)
+	c := imapclient.New(&plainLiterals{Conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}, nil)
 	if err := c.Login(user, password).Wait(); err != nil {
 		c.Close()
 		return nil, err

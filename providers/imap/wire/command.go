@@ -11,9 +11,10 @@ import (
 // is set, a literal of Size octets. The octets that announce the literal
 // ("{42}") are not in Text, because they depend on the server.
 type Part struct {
-	Text []byte
-	Size int64
-	Body io.Reader
+	Text   []byte
+	Size   int64
+	Body   io.Reader
+	Binary bool // announced as literal8, "~{42}" (RFC 3516 §4.4), which may hold NUL
 }
 
 // Command is one command without its tag and final CRLF. Each method adds one
@@ -118,12 +119,17 @@ func (c *Command) list(words []string) *Command {
 	return c
 }
 
-// Literal adds size octets of r.
-func (c *Command) Literal(size int64, r io.Reader) *Command {
+// Literal adds size octets of r, none of which is NUL.
+func (c *Command) Literal(size int64, r io.Reader) *Command { return c.literal(size, r, false) }
+
+// Literal8 adds size octets of r of any kind. The server has to offer BINARY.
+func (c *Command) Literal8(size int64, r io.Reader) *Command { return c.literal(size, r, true) }
+
+func (c *Command) literal(size int64, r io.Reader, binary bool) *Command {
 	if size < 0 || r == nil {
 		c.fail("a literal", fmt.Sprint(size, " octets"))
 	}
-	c.parts = append(c.parts, Part{Text: append(c.text, ' '), Size: size, Body: r})
+	c.parts = append(c.parts, Part{Text: append(c.text, ' '), Size: size, Body: r, Binary: binary})
 	c.text = nil
 	return c
 }
