@@ -11,6 +11,16 @@ import (
 // ErrStalled ends a connection on which nothing moved for the stall timeout.
 var ErrStalled = errors.New("nothing came and nothing went for longer than the stall timeout")
 
+// ErrDrip ends a connection whose server sends next to nothing but never stops.
+var ErrDrip = errors.New("less than 1 KiB came in ten times the stall timeout")
+
+// A server that works on something long says so in some 30 octets each 15 seconds (Dovecot);
+// with the default of a minute that is more than leastDrip in dripWindow stall timeouts.
+const (
+	leastDrip  = 1 << 10
+	dripWindow = 10
+)
+
 // link is the transport of a session: it counts what passes, ends reads and
 // writes that make no progress, and remembers why it was closed.
 //
@@ -22,6 +32,9 @@ type link struct {
 	in, out atomic.Int64
 	turns   atomic.Int64
 	wrote   atomic.Bool // since the last read: the next one waits for an answer
+
+	waited time.Duration // in reads since dripped was zero; of the one reader
+	drip   int           // octets that came in that time
 
 	mu    sync.Mutex
 	cause error // why we closed it
@@ -65,11 +78,19 @@ func (l *link) guard() func() {
 func (l *link) Read(p []byte) (int, error) {
 	if l.wrote.Swap(false) {
 		l.turns.Add(1)
+		l.waited, l.drip = 0, 0 // an answer may be short
 	}
+	begin := time.Now()
 	stop := l.guard()
 	n, err := l.Conn.Read(p)
 	stop()
 	l.in.Add(int64(n))
+	if l.drip += n; l.drip >= leastDrip {
+		l.waited, l.drip = 0, 0
+	} else if l.waited += time.Since(begin); err == nil && l.stall > 0 && l.waited > dripWindow*l.stall {
+		l.abort(ErrDrip)
+		return n, ErrDrip
+	}
 	return n, l.why(err)
 }
 

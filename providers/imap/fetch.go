@@ -178,9 +178,13 @@ type metaReader struct {
 	want   int
 	fn     func(Meta) error
 	open   map[uint32]*partial // by sequence number: incomplete so far
+	count  int                 // of messages that came
 	failed error               // of fn
 	broken error               // a response that could not be read
 }
+
+// maxMessages is the largest folder that a server is believed to have.
+const maxMessages = 1 << 24
 
 // maxOpen bounds how many incomplete messages are kept. Servers that spread one
 // message over several responses send them next to each other.
@@ -206,6 +210,9 @@ func (m *metaReader) data(resp wire.Response) error {
 	}
 	if p.has&m.want == m.want {
 		delete(m.open, resp.Number)
+		if m.count++; m.count <= 2*min(int(m.s.exists), maxMessages) {
+			m.s.asked()
+		}
 		m.emit(p)
 	} else if m.open[resp.Number] = p; len(m.open) > maxOpen {
 		// Mostly news of flags that nobody asked for; what is more is an error.

@@ -44,7 +44,25 @@ type listing struct {
 	index    map[string]int // raw name -> entry
 	lsub     map[string]bool
 	statuses map[string]*Status
+	octets   int   // of all names
 	broken   error // a response that could not be read: a folder would be missing
+}
+
+// maxNames bounds the octets of all names of an account's folders.
+const maxNames = 64 << 20
+
+// listed reads attributes, separator and name, and fails for good when names have no end.
+func (l *listing) listed() (attributes []string, delimiter, raw string, err error) {
+	attributes, delimiter, raw, err = l.s.listed()
+	return attributes, delimiter, raw, l.count(raw, err)
+}
+
+func (l *listing) count(raw string, err error) error {
+	if l.octets += len(raw) + 100; l.octets > maxNames {
+		return wire.ErrTooLong
+	}
+	l.s.asked()
+	return err
 }
 
 func (s *Session) listAll(ctx context.Context, sizes bool) ([]ListEntry, error) {
@@ -159,7 +177,7 @@ func (l *listing) data(resp wire.Response) error {
 // entry reads one LIST response: attributes, separator, name. What follows
 // (RFC 5258 extended data) is left.
 func (l *listing) entry() error {
-	attributes, delimiter, raw, err := l.s.listed()
+	attributes, delimiter, raw, err := l.listed()
 	if err != nil {
 		return err
 	}
@@ -196,7 +214,7 @@ func same(raw string) string {
 }
 
 func (l *listing) subscription() error {
-	_, _, raw, err := l.s.listed()
+	_, _, raw, err := l.listed()
 	if err == nil {
 		l.lsub[same(raw)] = true
 	}
@@ -218,7 +236,7 @@ func (s *Session) listed() (attributes []string, delimiter, raw string, err erro
 
 func (l *listing) status() error {
 	raw, err := l.s.r.Name()
-	if err != nil {
+	if err = l.count(raw, err); err != nil {
 		return err
 	}
 	v, err := l.s.r.Value()

@@ -27,6 +27,7 @@ type opening struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	due     int    // answers that are still to come
+	lines   int    // that came
 	tag     int    // number of the last tag the client used
 	sending []byte // the client's line so far
 	inside  bool   // the client's next line belongs to a literal
@@ -40,6 +41,9 @@ type opening struct {
 	last  wire.Status // the last tagged answer
 	greet wire.Status
 }
+
+// maxOpening is how many lines a server may say until a session is open.
+const maxOpening = 10_000
 
 // newOpening wraps c. With greeting, that line is what the client reads first;
 // without, it is the server's.
@@ -67,6 +71,9 @@ func (o *opening) Read(p []byte) (int, error) {
 		o.reading = true
 		o.mu.Unlock()
 		line, err := readLine(o.br)
+		if o.lines++; err == nil && o.lines > maxOpening {
+			err = wire.ErrTooLong
+		}
 		o.mu.Lock()
 		o.reading = false
 		o.changed.Broadcast()

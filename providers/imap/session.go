@@ -46,6 +46,7 @@ type Session struct {
 
 	tags     int
 	pending  []*pending
+	news     int // responses since the last tagged one that are not counted as asked for
 	untagged func(wire.Response) error // of the call that is under way
 	goAhead  bool                      // "+" has come
 	exists   uint32                    // messages in the selected folder
@@ -295,6 +296,13 @@ func (s *Session) flush() error {
 	return nil
 }
 
+// asked says that the response was asked for: whoever says so bounds how many of them there can be.
+func (s *Session) asked() { s.news-- }
+
+// maxNews bounds what a server may say between two answers besides the data that was asked
+// for. A server that works on something long says that it is still there each few seconds.
+const maxNews = 100_000
+
 // step reads one response and hands it to whom it belongs.
 func (s *Session) step() error {
 	if s.lost != nil {
@@ -304,6 +312,9 @@ func (s *Session) step() error {
 	if err != nil {
 		return s.fail(err)
 	}
+	if s.news++; s.news > maxNews {
+		return s.fail(wire.ErrTooLong)
+	}
 	switch resp.Tag {
 	case "+":
 		s.goAhead = true
@@ -311,6 +322,7 @@ func (s *Session) step() error {
 	case "*":
 		return s.data(resp)
 	}
+	s.news = 0
 	for i, p := range s.pending {
 		if p.tag == resp.Tag && resp.IsStatus() {
 			p.status, p.done = resp.Status, true
@@ -336,6 +348,7 @@ func (s *Session) data(resp wire.Response) error {
 	case "EXPUNGE":
 		if s.exists > 0 {
 			s.exists--
+			s.news--
 		}
 	case "CAPABILITY":
 		if list, err := s.words(); err == nil {

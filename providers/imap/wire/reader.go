@@ -13,6 +13,7 @@ import (
 type Limits struct {
 	Line    int   // octets of one response outside literals, default 1 MiB
 	Literal int64 // octets of a literal that is kept in memory, default 1 MiB
+	Passed  int64 // octets of literals that are passed over in one response, default 256 MiB
 	Depth   int   // nesting of parentheses, default 32
 }
 
@@ -22,6 +23,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Literal == 0 {
 		l.Literal = 1 << 20
+	}
+	if l.Passed == 0 {
+		l.Passed = 256 << 20
 	}
 	if l.Depth == 0 {
 		l.Depth = 32
@@ -62,6 +66,7 @@ type Reader struct {
 	br    *bufio.Reader
 	lim   Limits
 	used  int   // octets of this response outside literals
+	past  int64 // octets of its literals that were passed over
 	open  bool  // the response's end has not been read
 	body  *Body // a string that is being streamed
 	depth int
@@ -72,20 +77,26 @@ func NewReader(br *bufio.Reader, lim Limits) *Reader {
 	return &Reader{br: br, lim: lim.withDefaults()}
 }
 
+// maxEmpty is how many empty lines may stand between two responses.
+const maxEmpty = 1000
+
 // Next leaves what is left of the response before and reads the beginning of
 // the next one. Empty lines are passed over.
 func (r *Reader) Next() (Response, error) {
 	if err := r.Skip(); err != nil {
 		return Response{}, err
 	}
-	for {
-		r.used, r.depth, r.open = 0, 0, true
+	for empty := 0; ; empty++ {
+		r.used, r.past, r.depth, r.open = 0, 0, 0, true
 		eol, err := r.atEOL()
 		if err != nil {
 			return Response{}, err
 		}
 		if !eol {
 			break
+		}
+		if empty == maxEmpty {
+			return Response{}, ErrTooLong
 		}
 		if err := r.Skip(); err != nil {
 			return Response{}, err
@@ -131,7 +142,7 @@ func (r *Reader) Skip() error {
 	var tail []byte
 	for total := 0; ; {
 		chunk, err := r.br.ReadSlice('\n')
-		if total += len(chunk); total > 64*r.lim.Line {
+		if total += len(chunk); total > 16*r.lim.Line {
 			return ErrTooLong
 		}
 		tail = append(tail, chunk[max(0, len(chunk)-32):]...)
@@ -147,7 +158,7 @@ func (r *Reader) Skip() error {
 			r.open = false
 			return nil
 		}
-		if err := r.discard(n); err != nil {
+		if err := r.pass(n); err != nil {
 			return err
 		}
 		tail = tail[:0]
@@ -252,6 +263,15 @@ func (r *Reader) atEOL() (bool, error) {
 		return true, unexpected(err)
 	}
 	return two[1] == '\n', nil
+}
+
+// pass passes over a literal that nobody reads.
+func (r *Reader) pass(n int64) error {
+	if n > r.lim.Passed-r.past {
+		return ErrTooLong
+	}
+	r.past += n
+	return r.discard(n)
 }
 
 func (r *Reader) discard(n int64) error {

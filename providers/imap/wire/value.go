@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -227,6 +228,9 @@ func (r *Reader) Body() (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ok && n > math.MaxUint32 {
+		return nil, ErrTooLong // a number has 32 bits (RFC 3501 §9)
+	}
 	if ok {
 		r.body = &Body{Size: n, left: n, r: r}
 		return r.body, nil
@@ -274,7 +278,7 @@ func (r *Reader) literal() (size int64, ok bool, err error) {
 // memory reads a literal's octets.
 func (r *Reader) memory(n int64) (string, error) {
 	if n > r.lim.Literal {
-		if err := r.discard(n); err != nil {
+		if err := r.pass(n); err != nil {
 			return "", err
 		}
 		return "", syntax("a literal of %d octets where at most %d are taken", n, r.lim.Literal)
