@@ -46,7 +46,7 @@ type Session struct {
 
 	tags     int
 	pending  []*pending
-	news     int // responses since the last tagged one that are not counted as asked for
+	news     int                       // responses since the last tagged one that are not counted as asked for
 	untagged func(wire.Response) error // of the call that is under way
 	goAhead  bool                      // "+" has come
 	exists   uint32                    // messages in the selected folder
