@@ -51,6 +51,8 @@ func (e *CollisionError) Error() string {
 //     source has none for a use, names in many languages do;
 //  3. others keep their names.
 //
+// Staging folders of ours are nobody's mail and are left out.
+//
 // INBOX is INBOX, however it is spelled. A target that spells it "Inbox" is Exchange, which takes
 // names that differ in case, in the Unicode form or in blanks at the end for the same: there they collide, too.
 // The error is a *CollisionError.
@@ -62,10 +64,20 @@ func MapFolders(source, target []ListEntry, rules plan.FolderRules) ([]Mapping, 
 	}
 	mappings := make([]Mapping, 0, len(source))
 	for _, s := range source {
-		mappings = append(mappings, m.place(s))
+		if !IsStaging(s.Name) {
+			mappings = append(mappings, m.place(s))
+		}
 	}
 	return mappings, m.collision(mappings)
 }
+
+// StagingPrefix begins the names of folders that the copy engine makes at a target for the time of a
+// copy: messages are appended there and moved to their place. They are never source or
+// target of anything else, whoever left them behind.
+const StagingPrefix = "mxodus-staging-"
+
+// IsStaging reports whether a folder is one of those.
+func IsStaging(name string) bool { return strings.HasPrefix(name, StagingPrefix) }
 
 type mapper struct {
 	source, target []ListEntry

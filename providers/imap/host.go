@@ -42,6 +42,9 @@ func (h Host) Folders(ctx context.Context, a providers.Account) ([]providers.Fol
 	}
 	folders := make([]providers.Folder, 0, len(entries))
 	for _, e := range entries {
+		if IsStaging(e.Name) {
+			continue
+		}
 		f := providers.Folder{Name: e.Name, Octets: -1, Largest: -1, SpecialUse: e.SpecialUse, Subscribed: e.Subscribed, Selectable: e.Selectable}
 		if st := e.Status; st != nil {
 			f.UIDValidity, f.UIDNext, f.Messages, f.Octets = st.UIDValidity, st.UIDNext, st.Messages, st.Size

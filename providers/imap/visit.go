@@ -56,9 +56,11 @@ type Bodies struct {
 type Change struct {
 	Stores  []FlagStore
 	Move    []Transfer // needs MOVE
-	Expunge string     // set; UID EXPUNGE, needs UIDPLUS; after Stores
-	// Moved is called with the new UID of each message that was moved, as far as the server says.
-	Moved func(to string, uids map[uint32]uint32)
+	Copy    []Transfer
+	Expunge string // set; UID EXPUNGE, needs UIDPLUS; after Stores
+	// Moved is called with the new UID of each message that was moved or copied, as far as the server says, and
+	// the UIDVALIDITY that it has there.
+	Moved func(to string, uidValidity uint32, uids map[uint32]uint32)
 }
 
 // FlagStore adds or removes flags: Mode is "+FLAGS" or "-FLAGS".
@@ -327,7 +329,9 @@ type changing struct {
 	made bool
 	sent []string // folder of each command, "" = no move
 	seen int
-	uids map[uint32]uint32
+
+	validity uint32
+	uids     map[uint32]uint32
 }
 
 func (x *changing) command() (*wire.Command, error) {
@@ -347,6 +351,11 @@ func (x *changing) command() (*wire.Command, error) {
 		for _, m := range x.c.Move {
 			for _, set := range splitSet(m.Set) {
 				add(wire.NewCommand("UID MOVE").Set(set).String(m.To), m.To)
+			}
+		}
+		for _, m := range x.c.Copy {
+			for _, set := range splitSet(m.Set) {
+				add(wire.NewCommand("UID COPY").Set(set).String(m.To), m.To)
 			}
 		}
 		if x.c.Expunge != "" {
@@ -379,7 +388,7 @@ func (x *changing) code(st wire.Status) {
 	if x.uids == nil {
 		x.uids = map[uint32]uint32{}
 	}
-	copied(st, x.uids)
+	x.validity = copied(st, x.uids)
 }
 
 func (x *changing) answered(p *pending) {
@@ -387,27 +396,29 @@ func (x *changing) answered(p *pending) {
 	to := x.sent[x.seen]
 	x.seen++
 	if to != "" && x.c.Moved != nil && len(x.uids) > 0 {
-		x.c.Moved(to, x.uids)
+		x.c.Moved(to, x.validity, x.uids)
 	}
 	x.uids = nil
 }
 
 func (x *changing) finish() error { return nil }
 
-// copied reads a COPYUID (RFC 4315 §3): UIDVALIDITY, the old UIDs, the new ones, pairwise.
-func copied(st wire.Status, uids map[uint32]uint32) {
+// copied reads a COPYUID (RFC 4315 §3): UIDVALIDITY, the old UIDs, the new ones, pairwise. It
+// returns the UIDVALIDITY, 0 where it can't be read.
+func copied(st wire.Status, uids map[uint32]uint32) uint32 {
 	fields := strings.Fields(st.Args)
 	if len(fields) != 3 {
-		return
+		return 0
 	}
 	from, err1 := expand(fields[1])
 	to, err2 := expand(fields[2])
 	if err1 != nil || err2 != nil || len(from) != len(to) {
-		return
+		return 0
 	}
 	for i := range from {
 		uids[from[i]] = to[i]
 	}
+	return number(fields[0])
 }
 
 // lacksCondstore is the refusal of a question that the server can't answer.

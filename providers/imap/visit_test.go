@@ -55,7 +55,7 @@ func TestVisitSendsAheadAndKeepsFoldersApart(t *testing.T) {
 		visit(imap.Visit{Raw: "c", Write: true, Change: &imap.Change{
 			Stores: []imap.FlagStore{{Set: "7", Mode: "+FLAGS", Flags: []string{`\Seen`}}},
 			Move:   []imap.Transfer{{Set: "8", To: "d"}},
-			Moved:  func(to string, uids map[uint32]uint32) { note("c moved to %s %v", to, uids) },
+			Moved:  func(to string, _ uint32, uids map[uint32]uint32) { note("c moved to %s %v", to, uids) },
 		}}),
 		visit(imap.Visit{Raw: "e", List: &imap.List{Queries: []imap.Query{{Set: "1:*"}}, Items: imap.FetchItems{Flags: true},
 			Each: func(m imap.Meta) error { note("e %d %v", m.UID, m.Flags); return nil }}}),

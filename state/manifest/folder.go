@@ -21,6 +21,7 @@ type Target struct {
 	Name     string
 	Numbers  Numbers // at the end of the last finished pass
 	Baseline Numbers // without HighestModSeq
+	Audited  uint32  // messages of ours up to this UID were looked at after they were copied
 }
 
 // Folder is a folder at the source. Raw is its identity.
@@ -36,7 +37,7 @@ type Folder struct {
 
 // Targets returns all target folders, by name on the wire.
 func (d *DB) Targets(ctx context.Context) (map[string]Target, error) {
-	rows, err := d.read.QueryContext(ctx, `SELECT id, raw, name, uidvalidity, uidnext, messages, modseq, base_uidvalidity, base_uidnext, base_messages FROM target`)
+	rows, err := d.read.QueryContext(ctx, `SELECT id, raw, name, uidvalidity, uidnext, messages, modseq, base_uidvalidity, base_uidnext, base_messages, audited FROM target`)
 	if err != nil {
 		return nil, d.wrap(err)
 	}
@@ -45,7 +46,7 @@ func (d *DB) Targets(ctx context.Context) (map[string]Target, error) {
 	for rows.Next() {
 		var t Target
 		if err := rows.Scan(&t.ID, &t.Raw, &t.Name, &t.Numbers.UIDValidity, &t.Numbers.UIDNext, &t.Numbers.Messages, &t.Numbers.HighestModSeq,
-			&t.Baseline.UIDValidity, &t.Baseline.UIDNext, &t.Baseline.Messages); err != nil {
+			&t.Baseline.UIDValidity, &t.Baseline.UIDNext, &t.Baseline.Messages, &t.Audited); err != nil {
 			return nil, d.wrap(err)
 		}
 		m[t.Raw] = t
@@ -77,8 +78,8 @@ func (d *DB) Folders(ctx context.Context) (map[string]Folder, error) {
 func (t *Tx) PutTarget(v *Target) error {
 	n := v.Numbers
 	if v.ID != 0 {
-		return t.one("save a target folder", `UPDATE target SET name=?, uidvalidity=?, uidnext=?, messages=?, modseq=? WHERE id=?`,
-			v.Name, n.UIDValidity, n.UIDNext, n.Messages, int64(n.HighestModSeq), v.ID)
+		return t.one("save a target folder", `UPDATE target SET name=?, uidvalidity=?, uidnext=?, messages=?, modseq=?, audited=? WHERE id=?`,
+			v.Name, n.UIDValidity, n.UIDNext, n.Messages, int64(n.HighestModSeq), v.Audited, v.ID)
 	}
 	res, err := t.tx.Exec(`INSERT INTO target(raw, name, uidvalidity, uidnext, messages, modseq, base_uidvalidity, base_uidnext, base_messages) VALUES (?,?,?,?,?,?,?,?,?)`,
 		v.Raw, v.Name, n.UIDValidity, n.UIDNext, n.Messages, int64(n.HighestModSeq), v.Baseline.UIDValidity, v.Baseline.UIDNext, v.Baseline.Messages)

@@ -197,7 +197,7 @@ func (d *DB) migrate(made bool, target string) error {
 	switch {
 	case version > schemaVersion:
 		return fmt.Errorf("the manifest %s was written by a newer mxodus (format %d, this one knows %d): use that version", d.path, version, schemaVersion)
-	case version == schemaVersion:
+	case version >= 1:
 		if err := d.check(tx); err != nil {
 			return err
 		}
@@ -208,7 +208,13 @@ func (d *DB) migrate(made bool, target string) error {
 		if had != target {
 			return &OtherTargetError{Path: d.path, Had: had, Want: target}
 		}
-		return nil
+		if version == schemaVersion {
+			return nil
+		}
+		if _, err := tx.Exec(upgrade); err != nil {
+			return d.wrap(err)
+		}
+		return d.stamp(tx)
 	case made:
 		return &DamagedError{Path: d.path, Err: errors.New("it holds no tables")}
 	}
@@ -218,6 +224,11 @@ func (d *DB) migrate(made bool, target string) error {
 	if _, err := tx.Exec("INSERT INTO mailbox(one, target) VALUES (1, ?)", target); err != nil {
 		return d.wrap(err)
 	}
+	return d.stamp(tx)
+}
+
+// stamp writes the format and commits.
+func (d *DB) stamp(tx *sql.Tx) error {
 	if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
 		return d.wrap(err)
 	}

@@ -19,6 +19,10 @@ type State int
 // Applied, Seen or Quarantined, Applied to Claimed, Quarantined to Seen. A claimed message is never copied again, whatever its
 // owner did with it at the target; only what we took away from there ourselves (Forget)
 // is Seen again.
+//
+// A message may go by way of a staging folder (Message.Staging). There Intent means sent to that folder
+// without an answer, and Applied means that it lies in there, or, with a Window, that its
+// MOVE to its place was begun. Retire makes what is left of them Seen.
 const (
 	Seen        State = 1 // read once, not at the target: to copy
 	Intent      State = 2 // about to be sent, or sent without an answer: in doubt
@@ -64,22 +68,50 @@ type Message struct {
 	Window       uint32 // Intent and Applied: UIDs from here on may be this message
 	TargetUIDValidity,
 	TargetUID uint32 // Claimed: where it is; 0 = it was there and its place is not known any more
+	Staging   int64  // Intent and Applied: the staging folder it was sent to, 0 = to its place at once
+	StagedUID uint32 // where it is in there, 0 = not known
+	Content   []byte // digest of the decoded content, nil = not computed
+	Gist      []byte // digest of what identifies it when the content was changed, nil = not computed
+	Tier      Tier
+	Changed   []string // what the target changed: see the Changed... words
 }
 
+// Tier is how closely a message that was read back from the target is equal to its original.
+type Tier int
+
+// The tiers.
+const (
+	NotRead      Tier = 0 // the server's word: it took so many octets and gave a UID
+	SameOctets   Tier = 1
+	SameContent  Tier = 2 // rendered anew: line ends, folding, encodings, boundaries, fields added
+	SameGist     Tier = 3 // Message-ID, date, sender, subject, attachments and decoded size
+	OtherContent Tier = 4
+)
+
+// What a target may change of a message without a word.
+const (
+	ChangedDate     = "date"     // INTERNALDATE, compared as an instant
+	ChangedFlags    = "flags"    // a system flag is not as it was sent
+	ChangedKeywords = "keywords" // a keyword is not there
+	ChangedOctets   = "octets"   // the content is the same, its octets are not
+	ChangedContent  = "content"
+)
+
 const columns = `id, folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, state, vanished, at,
-	COALESCE(target, 0), COALESCE(window, 0), COALESCE(target_uidvalidity, 0), COALESCE(target_uid, 0)`
+	COALESCE(target, 0), COALESCE(window, 0), COALESCE(target_uidvalidity, 0), COALESCE(target_uid, 0), COALESCE(staging, 0), COALESCE(staged_uid, 0),
+	content, gist, tier, changed`
 
 func scan(rows *sql.Rows) (Message, error) {
 	var m Message
 	var date sql.NullInt64
-	var flags string
+	var flags, changed string
 	var at int64
 	err := rows.Scan(&m.ID, &m.Folder, &m.UIDValidity, &m.UID, &m.Size, &date, &flags, &m.MessageID, &m.Digest, &m.Canonical, &m.State, &m.Vanished, &at,
-		&m.Target, &m.Window, &m.TargetUIDValidity, &m.TargetUID)
+		&m.Target, &m.Window, &m.TargetUIDValidity, &m.TargetUID, &m.Staging, &m.StagedUID, &m.Content, &m.Gist, &m.Tier, &changed)
 	if date.Valid {
 		m.InternalDate = time.Unix(date.Int64, 0).UTC()
 	}
-	m.Flags = strings.Fields(flags)
+	m.Flags, m.Changed = strings.Fields(flags), strings.Fields(changed)
 	m.At = time.Unix(0, at).UTC()
 	return m, err
 }
@@ -150,9 +182,9 @@ func (d *DB) Of(ctx context.Context, folder int64, fn func(Message) error) error
 	return d.each(ctx, fn, "folder=? ORDER BY uidvalidity, uid", folder)
 }
 
-// Doubts returns the messages in state Intent or Applied, oldest first.
+// Doubts returns the messages in state Intent or Applied that are not in a staging folder, oldest first.
 func (d *DB) Doubts(ctx context.Context) ([]Message, error) {
-	return d.list(ctx, "state IN (2, 3) ORDER BY at, id")
+	return d.list(ctx, "state IN (2, 3) AND staging IS NULL ORDER BY at, id")
 }
 
 // Waiting returns the messages of a folder in state Seen that the source
@@ -223,12 +255,14 @@ func (t *Tx) Intend(m *Message, at time.Time) error {
 	if !m.InternalDate.IsZero() {
 		date = sql.NullInt64{Int64: m.InternalDate.Unix(), Valid: true}
 	}
-	err := t.tx.QueryRow(`INSERT INTO message(folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, state, at, target, window)
-		VALUES (?,?,?,?,?,?,?,?,?,2,?,?,?)
+	err := t.tx.QueryRow(`INSERT INTO message(folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, content, gist, state, at, target, window, staging)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,2,?,?,?,?)
 		ON CONFLICT(folder, uidvalidity, uid) DO UPDATE SET size=excluded.size, internaldate=excluded.internaldate, flags=excluded.flags,
-			message_id=excluded.message_id, digest=excluded.digest, canonical=excluded.canonical, state=2, vanished=0, at=excluded.at, target=excluded.target, window=excluded.window
+			message_id=excluded.message_id, digest=excluded.digest, canonical=excluded.canonical, content=excluded.content, gist=excluded.gist,
+			state=2, vanished=0, at=excluded.at, target=excluded.target, window=excluded.window, staging=excluded.staging, staged_uid=NULL, tier=0, changed=''
 		WHERE state=1 RETURNING id`,
-		m.Folder, m.UIDValidity, m.UID, m.Size, date, strings.Join(m.Flags, " "), m.MessageID, m.Digest, m.Canonical, at.UnixNano(), m.Target, m.Window).Scan(&m.ID)
+		m.Folder, m.UIDValidity, m.UID, m.Size, date, strings.Join(m.Flags, " "), m.MessageID, m.Digest, m.Canonical, m.Content, m.Gist, at.UnixNano(), m.Target, m.Window,
+		sql.NullInt64{Int64: m.Staging, Valid: m.Staging != 0}).Scan(&m.ID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("manifest %s: message with UID %d of folder %d is not to be sent: it has been, or is in doubt", t.d.path, m.UID, m.Folder)
 	}
@@ -239,7 +273,7 @@ func (t *Tx) Intend(m *Message, at time.Time) error {
 // Claim writes where a message in state Intent or Applied is. UID 0 is one
 // that was taken and can't be found any more. ErrTaken: another message has that UID.
 func (t *Tx) Claim(id int64, uidValidity, uid uint32, at time.Time) error {
-	err := t.one("claim", `UPDATE message SET state=4, at=?, target_uidvalidity=?, target_uid=?, window=NULL WHERE id=? AND state IN (2, 3)`,
+	err := t.one("claim", `UPDATE message SET state=4, at=?, target_uidvalidity=?, target_uid=?, window=NULL, staging=NULL, staged_uid=NULL WHERE id=? AND state IN (2, 3)`,
 		at.UnixNano(), null(uidValidity), null(uid), id)
 	if e, ok := errors.AsType[sqlite3.Error](err); ok && e.ExtendedCode == sqlite3.ErrConstraintUnique {
 		return fmt.Errorf("claim UID %d: %w", uid, ErrTaken)
@@ -254,7 +288,7 @@ func (t *Tx) Applied(id int64, at time.Time) error {
 
 // Revert writes that an intended message is certainly not at the target.
 func (t *Tx) Revert(id int64, at time.Time) error {
-	return t.one("take back an intent", `UPDATE message SET state=1, at=?, target=NULL, window=NULL WHERE id=? AND state=2`, at.UnixNano(), id)
+	return t.one("take back an intent", `UPDATE message SET state=1, at=?, target=NULL, window=NULL, staging=NULL WHERE id=? AND state=2`, at.UnixNano(), id)
 }
 
 // Refusal is why a message is in quarantine.
@@ -267,7 +301,7 @@ type Refusal struct {
 
 // Quarantine writes that the target refused an intended message.
 func (t *Tx) Quarantine(id int64, r Refusal, at time.Time) error {
-	if err := t.one("quarantine", `UPDATE message SET state=5, at=?, target=NULL, window=NULL WHERE id=? AND state=2`, at.UnixNano(), id); err != nil {
+	if err := t.one("quarantine", `UPDATE message SET state=5, at=?, target=NULL, window=NULL, staging=NULL WHERE id=? AND state=2`, at.UnixNano(), id); err != nil {
 		return err
 	}
 	_, err := t.tx.Exec(`INSERT OR REPLACE INTO quarantine(message, reason, words, max, file) VALUES (?,?,?,?,?)`, id, r.Reason, r.Words, r.Limit, r.File)
@@ -306,7 +340,7 @@ func (t *Tx) Replace(id int64, uidValidity, uid uint32) error {
 
 // Widen lets a message in doubt be any message of its target folder.
 func (t *Tx) Widen(id int64) error {
-	return t.one("widen a window", `UPDATE message SET window=1 WHERE id=? AND state IN (2, 3)`, id)
+	return t.one("widen a window", `UPDATE message SET window=1 WHERE id=? AND state IN (2, 3) AND staging IS NULL`, id)
 }
 
 // Inherit gives the claim of the message from to the intended message id: what was copied

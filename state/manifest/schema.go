@@ -2,7 +2,7 @@ package manifest
 
 // schemaVersion is stored in PRAGMA user_version. A newer file is refused; an
 // older one is brought up in migrate.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // Numbers of UIDs, counts and mod-sequences are those of RFC 9051 §2.3.1 and
 // RFC 7162. "at" columns are nanoseconds since 1970, UTC.
@@ -14,7 +14,8 @@ const schemaVersion = 1
 const schema = `
 CREATE TABLE mailbox (
 	one    INTEGER PRIMARY KEY CHECK (one = 1),
-	target TEXT NOT NULL
+	target TEXT NOT NULL,
+	rewrites INTEGER NOT NULL DEFAULT 0 -- the target keeps the content of messages and not their octets
 );
 CREATE TABLE pass (
 	number   INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -33,7 +34,15 @@ CREATE TABLE target (
 	modseq           INTEGER NOT NULL DEFAULT 0,
 	base_uidvalidity INTEGER NOT NULL,
 	base_uidnext     INTEGER NOT NULL,
-	base_messages    INTEGER NOT NULL
+	base_messages    INTEGER NOT NULL,
+	audited          INTEGER NOT NULL DEFAULT 0 -- the highest UID of ours that was looked at after it was copied
+);
+CREATE TABLE staging (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	raw     TEXT NOT NULL UNIQUE,
+	made    INTEGER NOT NULL,
+	ending  INTEGER NOT NULL DEFAULT 0, -- its DELETE was begun: what is in there counts no more
+	retired INTEGER                -- when it was certainly gone, NULL = it may be there
 );
 CREATE TABLE folder (
 	id          INTEGER PRIMARY KEY,
@@ -65,6 +74,12 @@ CREATE TABLE message (
 	window       INTEGER,          -- the target's UIDNEXT when the intent was written
 	target_uidvalidity INTEGER,
 	target_uid   INTEGER,
+	staging      INTEGER,          -- the staging folder it was sent to, while it is not known to be in its place
+	staged_uid   INTEGER,          -- where it is in there
+	content      BLOB,             -- digest of the decoded content, where it was needed
+	gist         BLOB,             -- digest of what identifies it best when content was changed, where it was needed
+	tier         INTEGER NOT NULL DEFAULT 0,  -- how closely a message read back was equal, 0 = not read back
+	changed      TEXT NOT NULL DEFAULT '',    -- what the target changed, words separated by blanks
 	UNIQUE (folder, uidvalidity, uid),
 	UNIQUE (target, target_uidvalidity, target_uid)
 );
@@ -76,5 +91,24 @@ CREATE TABLE quarantine (
 	words   TEXT NOT NULL,
 	max     INTEGER NOT NULL, -- the size limit that was in force, 0 = none
 	file    TEXT NOT NULL
+);
+`
+
+// upgrade brings a file of format 1 to format 2.
+const upgrade = `
+ALTER TABLE mailbox ADD COLUMN rewrites INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE target ADD COLUMN audited INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN staging INTEGER;
+ALTER TABLE message ADD COLUMN staged_uid INTEGER;
+ALTER TABLE message ADD COLUMN content BLOB;
+ALTER TABLE message ADD COLUMN gist BLOB;
+ALTER TABLE message ADD COLUMN tier INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN changed TEXT NOT NULL DEFAULT '';
+CREATE TABLE staging (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	raw     TEXT NOT NULL UNIQUE,
+	made    INTEGER NOT NULL,
+	ending  INTEGER NOT NULL DEFAULT 0, -- its DELETE was begun: what is in there counts no more
+	retired INTEGER
 );
 `

@@ -69,7 +69,11 @@ func (r *run) learn(ctx context.Context, other direction) (err error) {
 // settleDoubts looks for what a direction has sent without an answer, and sends nothing.
 func (e *Engine) settleDoubts(ctx context.Context, spec providers.PassSpec, d direction, m *manifest.DB) error {
 	doubts, err := m.Doubts(ctx)
-	if err != nil || len(doubts) == 0 {
+	if err != nil {
+		return err
+	}
+	staged, err := m.Stagings(ctx)
+	if err != nil || len(doubts)+len(staged) == 0 {
 		return err
 	}
 	r := e.newRun(spec, d, m)
@@ -78,6 +82,12 @@ func (e *Engine) settleDoubts(ctx context.Context, spec providers.PassSpec, d di
 		return err
 	}
 	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.clearStagings(ctx); err != nil {
+		return err
+	}
+	if doubts, err = m.Doubts(ctx); err != nil || len(doubts) == 0 {
 		return err
 	}
 	return r.resolveAll(ctx, doubts)

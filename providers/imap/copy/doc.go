@@ -11,6 +11,7 @@
 //     once, enumerate.go for one that is out of the ordinary);
 //  3. new messages are read, hashed and appended at the target, with a
 //     durable intent before each APPEND and a claim after it (reader.go, writer.go);
+//     at once, or where others may work with the folder by way of a staging folder (staging.go);
 //  4. messages in doubt, sent without an answer, are looked for at the target
 //     and claimed or sent again (doubt.go);
 //  5. flags are merged, messages that moved between folders are moved, and

@@ -28,11 +28,8 @@ func (r *run) resolveAll(ctx context.Context, doubts []manifest.Message) error {
 		open = open || m.State == manifest.Intent
 	}
 	if open {
-		until := time.Unix(0, r.quiet.Load()).Add(r.target.grace())
-		if d := until.Sub(r.e.o.Clock.Now()); d > 0 {
-			if err := r.sleep(ctx, d, fmt.Sprintf("%d messages were sent without an answer: giving the target time to store them", len(doubts))); err != nil {
-				return err
-			}
+		if err := r.awaitQuiet(ctx, fmt.Sprintf("%d messages were sent without an answer: giving the target time to store them", len(doubts))); err != nil {
+			return err
 		}
 	}
 	var jobs []job
@@ -58,9 +55,10 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 	}
 	var uids []uint32
 	var sel imap.Selected
+	var gaps gaps
 	for scan := 0; ; scan++ {
 		before := uids
-		if sel, uids, err = r.unclaimed(ctx, w, t, doubts); err != nil {
+		if sel, uids, gaps, err = r.unclaimed(ctx, w, t, doubts); err != nil {
 			return err
 		}
 		if scan > 0 && slices.Equal(before, uids) {
@@ -89,11 +87,15 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 		want[i] = wantedOf(m)
 	}
 	at := match(want, have)
+	use, err := r.inUse(ctx, t, sel)
+	if err != nil {
+		return err
+	}
 	if err := r.m.Update(ctx, func(tx *manifest.Tx) error {
 		now := r.e.o.Clock.Now()
 		for _, m := range doubts {
 			var err error
-			switch uid := at[m.ID]; resolved(m.State, uid != 0) {
+			switch uid := at[m.ID]; resolved(m.State, uid != 0, use && gaps.from(m.Window)) {
 			case claim:
 				err = tx.Claim(m.ID, sel.UIDValidity, uid, now)
 			case applied:
@@ -137,14 +139,20 @@ func (r *run) current(ctx context.Context, doubts []manifest.Message) ([]manifes
 	return list, nil
 }
 
+// gaps are the highest UID that was given out and is not there, 0 = none.
+type gaps uint32
+
+// from reports whether what got a UID from window on may be gone.
+func (g gaps) from(window uint32) bool { return uint32(g) >= max(window, 1) }
+
 // unclaimed opens a target folder and lists the UIDs that may be one of doubts.
-func (r *run) unclaimed(ctx context.Context, w *worker, t *target, doubts []manifest.Message) (imap.Selected, []uint32, error) {
+func (r *run) unclaimed(ctx context.Context, w *worker, t *target, doubts []manifest.Message) (imap.Selected, []uint32, gaps, error) {
 	sel, err := r.openTarget(ctx, w, t)
 	if err != nil {
-		return sel, nil, err
+		return sel, nil, 0, err
 	}
 	if doubts, err = r.current(ctx, doubts); err != nil {
-		return sel, nil, err
+		return sel, nil, 0, err
 	}
 	from := uint32(1<<32 - 1)
 	for _, m := range doubts {
@@ -152,17 +160,25 @@ func (r *run) unclaimed(ctx context.Context, w *worker, t *target, doubts []mani
 	}
 	claimed, err := r.m.ClaimedIn(ctx, t.ID, sel.UIDValidity, from)
 	if err != nil {
-		return sel, nil, err
+		return sel, nil, 0, err
 	}
 	uids := []uint32{}
+	there := map[uint32]bool{}
 	err = w.dst.FetchMeta(ctx, fmt.Sprintf("%d:*", from), imap.FetchItems{}, func(m imap.Meta) error {
+		there[m.UID] = true
 		if m.UID >= from && !claimed[m.UID] {
 			uids = append(uids, m.UID)
 		}
 		return nil
 	})
+	var gap gaps
+	for u := sel.UIDNext - 1; u >= from && gap == 0; u-- {
+		if !there[u] && !claimed[u] {
+			gap = gaps(u)
+		}
+	}
 	slices.Sort(uids)
-	return sel, slices.Compact(uids), err
+	return sel, slices.Compact(uids), gap, err
 }
 
 // rebuild finds the copies in a target folder again whose UIDs the target

@@ -46,6 +46,8 @@ type target struct {
 	next   uint32 // what is sent from now on gets this UID or a higher one
 	synced bool   // its claims were held against its UIDVALIDITY in this pass
 	sel    imap.Selected
+	routed bool // staged is decided for sel
+	staged bool // new messages go by way of a staging folder
 	ready  bool // sel is from this pass and nothing has changed since, as far as we know
 }
 
@@ -145,6 +147,9 @@ func (r *run) begin(ctx context.Context) error {
 		}
 		return nil
 	}); err != nil {
+		return err
+	}
+	if err := r.foreignStagings(ctx, targetList); err != nil {
 		return err
 	}
 	r.result.Folders = len(r.folders)

@@ -47,16 +47,24 @@ func (wallClock) Sleep(ctx context.Context, d time.Duration) error {
 type server struct {
 	address string
 	config  *tls.Config
+	account string // "" = user
+}
+
+func (s server) name() string {
+	if s.account == "" {
+		return user
+	}
+	return s.account
 }
 
 func (s server) read(t testing.TB) map[string][]imaptest.Mail {
 	t.Helper()
-	return imaptest.Read(t, s.address, s.config, user, password)
+	return imaptest.Read(t, s.address, s.config, s.name(), password)
 }
 
 func (s server) fill(t testing.TB, mails []imaptest.GeneratedMail) {
 	t.Helper()
-	imaptest.Fill(t, s.address, s.config, user, password, "/", "", mails)
+	imaptest.Fill(t, s.address, s.config, s.name(), password, "/", "", mails)
 }
 
 // client is an independent client, for what users do.
@@ -67,7 +75,7 @@ func (s server) client(t testing.TB) *imapclient.Client {
 		t.Fatal(err)
 	}
 	c := imapclient.New(conn, nil)
-	if err := c.Login(user, password).Wait(); err != nil {
+	if err := c.Login(s.name(), password).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
@@ -153,7 +161,7 @@ func newBench(t testing.TB, src, dst server, dir string, edit func(source, targe
 	}
 	b := &bench{t: t, src: src, dst: dst, sourceTraffic: &traffic{}, targetTraffic: &traffic{}}
 	dialer := func(h plan.Host) *imap.Dialer { return &imap.Dialer{Host: h, Secrets: passwords(password)} }
-	b.mailbox = plan.Mailbox{Block: "user", Kind: plan.UserMailbox, Source: user, Target: user, From: from.Key(), On: to.Key(), Deletes: "keep"}
+	b.mailbox = plan.Mailbox{Block: "user", Kind: plan.UserMailbox, Source: src.name(), Target: dst.name(), From: from.Key(), On: to.Key(), Deletes: "keep"}
 	b.engine = New(Options{
 		Source:   func(string) (*imap.Dialer, error) { return dialer(from), nil },
 		Target:   func(string) (*imap.Dialer, error) { return dialer(to), nil },

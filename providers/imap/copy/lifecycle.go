@@ -73,13 +73,59 @@ func aboutTheMessage(r providers.Reason) bool {
 
 // resolved is what a finished search means for a message in doubt. One that the server
 // said it took and that is not there was removed by somebody: it is not sent
-// again.
-func resolved(s manifest.State, found bool) verdict {
+// again. removed says that somebody may have taken away what was stored since the intent: then
+// one that is not there may have been, and stays in doubt.
+func resolved(s manifest.State, found, removed bool) verdict {
 	switch {
 	case found:
 		return claim
 	case s == manifest.Applied:
 		return applied
+	case removed:
+		return doubt
+	}
+	return again
+}
+
+// direct reports whether messages are appended to a target folder at once, and not by way of a staging
+// folder: only as long as nobody but us is known to write there. Then what is not found
+// after a lost answer was not stored, since nobody else can have taken it away. exists is
+// what the folder holds, before its baseline, claimed and doubts are ours.
+func direct(mode providers.PassMode, exists, before uint32, claimed, doubts int) bool {
+	foreign := int64(exists) - int64(before) - int64(claimed)
+	return mode == providers.BeforeFlip && foreign >= 0 && foreign <= int64(doubts)
+}
+
+// seen is what a look into a staging folder means for a message that was sent there. Nobody but us
+// writes there, so what is in there is ours. moves says that the server moves in one step: then a message is
+// in one place or in the other, and what its owner does there afterwards makes no difference.
+//
+//	claim    it lies there and is to be moved
+//	again    its move was not carried out: it is moved again
+//	applied  it was moved
+//	doubt    it may be in its place and has to be looked for there
+//	stop     it is not there: the end of the folder decides (ended)
+func seen(m manifest.Message, there, moves bool) verdict {
+	begun := m.Window != 0
+	switch {
+	case begun && !moves:
+		return doubt
+	case begun && there:
+		return again
+	case begun:
+		return applied
+	case there:
+		return claim
+	}
+	return stop
+}
+
+// ended is what the confirmed end of a staging folder means for a message that was sent there and
+// is not known to have been moved: it is nowhere, and what of it is still under way
+// finds no folder any more. A move that was begun has to be settled before the folder may end.
+func ended(m manifest.Message) verdict {
+	if m.Window != 0 {
+		return doubt
 	}
 	return again
 }

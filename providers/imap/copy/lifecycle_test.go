@@ -48,6 +48,9 @@ type world struct {
 	late    []byte  // sent on a connection that is gone, stored later or never
 	stored  map[byte]int
 	nextUID uint32
+
+	hasty     bool // what has no answer is sent again
+	impatient bool // what has no answer is looked for at once
 }
 
 func contentDigest(c byte) digest {
@@ -94,6 +97,9 @@ func (w *world) send(i int, outcome string) {
 		return // nothing is recorded: the row stays an intent
 	}
 	v := settle(answer)
+	if v == doubt && w.hasty {
+		v = again
+	}
 	row.State = next(v)
 	if v == claim {
 		row.TargetUID = answer.UID
@@ -103,11 +109,16 @@ func (w *world) send(i int, outcome string) {
 // resolve is the search after the grace: what was on its way has arrived or never will.
 func (w *world) resolve(arrives func() bool, killed bool) {
 	for _, c := range w.late {
+		if w.impatient {
+			break
+		}
 		if arrives() {
 			w.store(c)
 		}
 	}
-	w.late = nil
+	if !w.impatient {
+		w.late = nil
+	}
 	claimed := map[uint32]bool{}
 	var want []wanted
 	for i, row := range w.rows {
@@ -130,7 +141,7 @@ func (w *world) resolve(arrives func() bool, killed bool) {
 	}
 	for _, x := range want {
 		row := &w.rows[x.ID]
-		switch resolved(row.State, at[x.ID] != 0) {
+		switch resolved(row.State, at[x.ID] != 0, false) {
 		case claim:
 			row.State, row.TargetUID = manifest.Claimed, at[x.ID]
 		case applied:

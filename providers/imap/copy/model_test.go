@@ -98,44 +98,55 @@ func (w *world) end() error {
 	return nil
 }
 
+func newWorld(content string, before int) *world {
+	w := &world{content: []byte(content), nextUID: 1, stored: map[byte]int{}}
+	w.rows = make([]manifest.Message, len(content))
+	for range before {
+		w.server = append(w.server, found{UID: w.nextUID, Digest: contentDigest('a')})
+		w.nextUID++
+	}
+	return w
+}
+
+// explore calls fn for at most so many worlds that can come of w, with what is wrong in the end.
+func (w *world) explore(most int, fn func(*world, error)) {
+	outcomes := []string{"taken", "taken without UID", "refused for now", "never sent", "taken, answer lost", "on its way", "dropped",
+		"killed before sending", "killed before recording"}
+	seen := map[string]bool{w.key(): true}
+	queue := []*world{w}
+	for n := 0; n < len(queue); n++ {
+		w := queue[n]
+		queue[n] = nil
+		if len(seen) < most {
+			for _, next := range w.following(outcomes) {
+				if k := next.key(); !seen[k] {
+					seen[k] = true
+					queue = append(queue, next)
+				}
+			}
+		}
+		before := w.clone()
+		fn(before, w.end())
+	}
+}
+
 // TestModelExhaustively goes through everything that can happen to a few messages, two of them alike, in every
 // order: crashes, lost answers, messages stored late, strangers' mail, deletions by the
 // target's owner. From each state that can be reached, with the engine's own decisions, the end has to
 // be each message once.
 func TestModelExhaustively(t *testing.T) {
-	outcomes := []string{"taken", "taken without UID", "refused for now", "never sent", "taken, answer lost", "on its way", "dropped",
-		"killed before sending", "killed before recording"}
 	states := 0
 	for _, start := range []struct {
 		content string
 		before  int // messages alike that were there
 		most    int
-	}{{"aab", 1, 80_000}, {"aaab", 0, 40_000}, {"abc", 0, 30_000}} {
-		first := &world{content: []byte(start.content), nextUID: 1, stored: map[byte]int{}}
-		first.rows = make([]manifest.Message, len(start.content))
-		for range start.before {
-			first.server = append(first.server, found{UID: first.nextUID, Digest: contentDigest('a')})
-			first.nextUID++
-		}
-		seen := map[string]bool{first.key(): true}
-		queue := []*world{first}
-		for n := 0; n < len(queue); n++ {
-			w := queue[n]
-			queue[n] = nil
-			if len(seen) < start.most {
-				for _, next := range w.following(outcomes) {
-					if k := next.key(); !seen[k] {
-						seen[k] = true
-						queue = append(queue, next)
-					}
-				}
-			}
+	}{{"aab", 1, 60_000}, {"aaab", 0, 30_000}, {"abc", 0, 15_000}} {
+		newWorld(start.content, start.before).explore(start.most, func(before *world, err error) {
 			states++
-			before := w.clone()
-			if err := w.end(); err != nil {
+			if err != nil {
 				t.Fatalf("from %q, rows %+v, at the target %v, on the way %q: %v", before.content, before.rows, before.server, before.late, err)
 			}
-		}
+		})
 	}
 	if states < 100_000 {
 		t.Errorf("only %d states were gone through", states)

@@ -22,7 +22,7 @@ type move struct {
 // movable returns a vanished message with that content whose copy nobody needs
 // any more, nil when there is none.
 func (r *run) movable(ctx context.Context, dst session, digest []byte) (*manifest.Message, error) {
-	if !r.moved || r.spec.Mode == providers.BeforeFlip && !dst.Has("MOVE") {
+	if !r.moved || r.spec.Mode == providers.BeforeFlip && !moves(dst) {
 		return nil, nil
 	}
 	rows, err := r.m.Moved(ctx, digest, r.finished)
@@ -178,8 +178,12 @@ func (r *run) move(ctx context.Context, w *worker, moves []move) error {
 			Raw: x.from.Raw, Write: true,
 			Opened: func(sel imap.Selected) error { return x.from.same(sel) },
 			Change: &imap.Change{
-				Move:  []imap.Transfer{{Set: imap.FormatSet(x.going), To: x.to.target.Raw}},
-				Moved: func(_ string, uids map[uint32]uint32) { maps.Copy(x.placed, uids) },
+				Move: []imap.Transfer{{Set: imap.FormatSet(x.going), To: x.to.target.Raw}},
+				Moved: func(_ string, validity uint32, uids map[uint32]uint32) {
+					if validity == x.to.target.sel.UIDValidity { // else they are looked for
+						maps.Copy(x.placed, uids)
+					}
+				},
 			},
 		}
 	}); err != nil {

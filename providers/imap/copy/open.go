@@ -53,7 +53,7 @@ func (r *run) openTarget(ctx context.Context, w *worker, t *target) (imap.Select
 			return sel, err
 		}
 	}
-	t.synced, t.sel, t.ready = true, sel, true
+	t.synced, t.sel, t.ready, t.routed = true, sel, true, false
 	return sel, nil
 }
 
@@ -123,7 +123,7 @@ func (r *run) prepare(ctx context.Context, w *worker, list []*target) (refused m
 					t.mu.Lock()
 					defer t.mu.Unlock()
 					t.next = max(t.next, sel.UIDNext)
-					t.sel = sel
+					t.sel, t.routed = sel, false
 					opened++
 					if t.ID == 0 {
 						t.Baseline = manifest.Numbers{UIDValidity: sel.UIDValidity, UIDNext: sel.UIDNext, Messages: sel.Exists}

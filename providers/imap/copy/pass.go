@@ -28,13 +28,15 @@ type run struct {
 	headroom       int64                       // largest message that is sent, 0 = no limit
 	traits         imap.Traits                 // of the target
 
-	folders []*folder
-	targets map[string]*target // by the name the mapping gives
-	known   map[string]manifest.Target
-	list    map[string]imap.ListEntry // of the target, by the name on the wire
-	steps   atomic.Int64              // grows with everything that is settled: the measure of progress
-	quiet   atomic.Int64              // when a connection to the target ended last, unix nanoseconds
-	moved   bool                      // something has vanished that may turn up elsewhere
+	folders  []*folder
+	targets  map[string]*target // by the name the mapping gives
+	known    map[string]manifest.Target
+	list     map[string]imap.ListEntry // of the target, by the name on the wire
+	steps    atomic.Int64              // grows with everything that is settled: the measure of progress
+	quiet    atomic.Int64              // when a connection to the target ended last, unix nanoseconds
+	names    atomic.Int64              // of staging folders
+	unstaged atomic.Bool               // the target lets us make no folder for staging
+	moved    bool                      // something has vanished that may turn up elsewhere
 
 	mu       sync.Mutex // what follows, and Progress
 	result   providers.PassResult
@@ -189,6 +191,9 @@ func (r *run) copyAll(ctx context.Context) error {
 			return err
 		}
 		if err := r.moveAll(ctx); err != nil {
+			return err
+		}
+		if err := r.clearStagings(ctx); err != nil {
 			return err
 		}
 		doubts, err := r.m.Doubts(ctx)

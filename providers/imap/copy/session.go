@@ -24,6 +24,7 @@ type session interface {
 	Create(ctx context.Context, raw, specialUse string) error
 	CreateAll(ctx context.Context, raws []string, done func(i int, err error)) error
 	Visit(ctx context.Context, next func() *imap.Visit) error
+	Delete(ctx context.Context, raw string) error
 	Subscribe(ctx context.Context, raws ...string) error
 	FetchMeta(ctx context.Context, set string, items imap.FetchItems, fn func(imap.Meta) error) error
 	FetchBodies(ctx context.Context, sets []string, fn func(m imap.Meta, size int64, body io.Reader) error) error

@@ -118,6 +118,9 @@ func (r *run) prepareFolders(ctx context.Context, w *worker, list []*work) ([]*w
 			r.fail(x.f, err)
 			continue
 		}
+		if err := r.route(ctx, x.f.target); err != nil {
+			return kept, err
+		}
 		kept = append(kept, x)
 		if x.f.Target != x.f.target.ID {
 			x.f.Target = x.f.target.ID
@@ -179,7 +182,7 @@ func (r *run) stream(ctx context.Context, w *worker, folders []*folder) error {
 		close(items)
 		readErr <- err
 	}()
-	out := &writer{r: r, dst: dst, items: items}
+	out := &writer{r: r, w: w, dst: dst, items: items}
 	werr := out.run(ctx)
 	cancel()
 	for it := range items {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/state/manifest"
 )
 
 // worker has one connection to each side. It serves one job at a time.
@@ -16,6 +17,9 @@ type worker struct {
 	r        *run
 	src, dst session
 	slotted  bool
+
+	staging   *manifest.Staging // of the connection stagingOf, nil = none
+	stagingOf session
 }
 
 // job is a piece of a pass that one worker does. When it fails for a reason
@@ -120,6 +124,7 @@ func (w *worker) target(ctx context.Context) (session, error) {
 	if w.dst != nil && w.dst.Err() == nil && !w.dst.Worn() {
 		return w.dst, nil
 	}
+	w.staging = nil // another connection takes another one
 	if w.dst != nil {
 		w.dst.Close()
 		w.dst = nil

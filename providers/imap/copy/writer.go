@@ -15,6 +15,7 @@ import (
 // since; while the server works on some batches, the next are collected and sent.
 type writer struct {
 	r     *run
+	w     *worker
 	dst   session
 	items <-chan *item
 
@@ -30,12 +31,14 @@ type writer struct {
 	gained  int64                      // messages that ops settle
 	streak  int                        // refusals in a row that are not about the message
 	waits   int                        // in a row, without a message taken between
+	staged  int                        // messages in the staging folder
 }
 
 // flight is a batch on its way.
 type flight struct {
 	items  []*item
 	octets int64
+	staged bool
 	wait   func() ([]imap.Appended, error)
 }
 
@@ -64,7 +67,20 @@ func (w *writer) run(ctx context.Context) error {
 	if cerr := w.commit(context.WithoutCancel(ctx)); cerr != nil {
 		return errors.Join(err, cerr)
 	}
+	if w.dst.Err() == nil {
+		err = errors.Join(err, w.unload(ctx))
+	}
 	return err
+}
+
+// unload moves what lies in the staging folder to its place.
+func (w *writer) unload(ctx context.Context) error {
+	s := w.w.staging
+	if s == nil {
+		return nil
+	}
+	w.staged = 0
+	return w.r.empty(ctx, w.w, *s)
 }
 
 // close gives back the bodies that were not sent.
@@ -91,8 +107,13 @@ func (w *writer) loop(ctx context.Context) error {
 			if err := w.send(ctx); err != nil {
 				return err
 			}
-			for err == nil && (len(w.flights) >= maxFlights || len(w.flights) > 1 && w.flying > maxFlying) {
+			for err == nil && (len(w.flights) >= maxFlights || len(w.flights) > 1 && w.flying > maxFlying || len(w.flights) > 0 && w.staged >= stagedAtOnce) {
 				err = w.land(ctx)
+			}
+			if err == nil && w.staged >= stagedAtOnce {
+				if err = w.commit(ctx); err == nil {
+					err = w.unload(ctx)
+				}
 			}
 		case len(w.flights) > 0:
 			err = w.land(ctx) // the reader goes on meanwhile
@@ -249,9 +270,12 @@ func (w *writer) send(ctx context.Context) error {
 		return err
 	}
 	f := w.batch[0].f
-	window := f.target.window()
+	raw, window, staging, err := w.way(ctx, f.target)
+	if err != nil {
+		return err
+	}
 	for _, it := range w.batch {
-		it.row.Window = window
+		it.row.Window, it.row.Staging = window, staging
 		w.r.withoutLater(it)
 		w.ops = append(w.ops, w.intend(it))
 	}
@@ -265,7 +289,7 @@ func (w *writer) send(ctx context.Context) error {
 		it.p.settled = true
 		messages[i] = imap.Message{Flags: it.flags, InternalDate: it.row.InternalDate, Size: it.row.Size, Body: it.body.open(), Binary: it.body.binary}
 	}
-	wait, err := w.dst.StartAppend(ctx, f.target.Raw, messages)
+	wait, err := w.dst.StartAppend(ctx, raw, messages)
 	if wait == nil {
 		unsent := make([]imap.Appended, len(batch))
 		for i := range unsent {
@@ -273,8 +297,27 @@ func (w *writer) send(ctx context.Context) error {
 		}
 		wait = func() ([]imap.Appended, error) { return unsent, err }
 	}
-	w.flights, w.flying, w.unheard = append(w.flights, flight{items: batch, octets: octets, wait: wait}), w.flying+octets, w.unheard+len(batch)
+	w.flights = append(w.flights, flight{items: batch, octets: octets, staged: staging != 0, wait: wait})
+	w.flying, w.unheard = w.flying+octets, w.unheard+len(batch)
 	return nil
+}
+
+// way is where messages for t are sent: to its place, or to the staging folder of the connection.
+func (w *writer) way(ctx context.Context, t *target) (raw string, window uint32, staging int64, err error) {
+	if t.staged && !w.r.unstaged.Load() {
+		s, err := w.w.stage(ctx, w.dst)
+		switch {
+		case err == nil:
+			w.staged += len(w.batch)
+			return s.Raw, 0, s.ID, nil
+		case w.dst.Err() != nil || passing(err):
+			return "", 0, 0, err
+		}
+		// Then as before the flip; what can't be told stays in doubt.
+		w.r.unstaged.Store(true)
+		w.r.refusedWith("no folder for staging can be made at the target: " + err.Error())
+	}
+	return t.Raw, t.window(), 0, nil
 }
 
 // land waits for the answers to the oldest batch and decides on each message.
@@ -291,7 +334,7 @@ func (w *writer) land(ctx context.Context) error {
 	for i, it := range fl.items {
 		a := results[i]
 		v := settle(a)
-		if v == claim && (a.UIDValidity != it.f.target.sel.UIDValidity || a.UID < it.row.Window) {
+		if !fl.staged && v == claim && (a.UIDValidity != it.f.target.sel.UIDValidity || a.UID < it.row.Window) {
 			v = applied // an APPENDUID that can't be right: it is looked for
 		}
 		switch v {
@@ -305,7 +348,11 @@ func (w *writer) land(ctx context.Context) error {
 				it.p.settled = false
 				it.body.close()
 				if a.Err != nil {
-					it.f.target.deleted()
+					if fl.staged {
+						w.w.staging = nil
+					} else {
+						it.f.target.deleted()
+					}
 					fatal = a.Err
 				}
 			} else {
@@ -356,6 +403,15 @@ func (w *writer) revert(it *item) func(*manifest.Tx) error {
 // take records a message that the target took.
 func (w *writer) take(it *item, v verdict, a imap.Appended) {
 	it.body.close()
+	w.gained++
+	w.r.mu.Lock()
+	w.r.flagLater(it)
+	w.r.result.KeywordsLost += it.lost
+	w.r.mu.Unlock()
+	if it.row.Staging != 0 {
+		w.ops = append(w.ops, func(t *manifest.Tx) error { return t.Stage(it.row.ID, a.UID, w.r.e.o.Clock.Now()) })
+		return
+	}
 	w.ops = append(w.ops, func(t *manifest.Tx) error {
 		now := w.r.e.o.Clock.Now()
 		if v == claim {
@@ -367,18 +423,10 @@ func (w *writer) take(it *item, v verdict, a imap.Appended) {
 		}
 		return t.Applied(it.row.ID, now)
 	})
-	w.gained++
 	if v == claim {
 		it.f.target.reached(a.UID + 1)
 	}
-	w.r.mu.Lock()
-	defer w.r.mu.Unlock()
-	w.r.flagLater(it)
-	w.r.result.Copied++
-	w.r.result.Octets += it.row.Size
-	w.r.result.KeywordsLost += it.lost
-	w.r.progress.Messages++
-	w.r.progress.Octets += it.row.Size
+	w.r.copied(1, it.row.Size)
 }
 
 // refused puts a message into quarantine, unless the target refuses whatever it is sent.
