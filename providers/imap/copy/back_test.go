@@ -157,13 +157,13 @@ func (b *bench) die(x *end, s server, mode providers.PassMode) {
 		if err != nil {
 			return nil, err
 		}
-		return &cutoff{session: under, after: func(batch []imap.Message) {
+		return &cutoff{session: under, after: func(raw string, batch []imap.Message) {
 			for _, m := range batch {
 				octets, err := io.ReadAll(m.Body)
 				if err != nil {
 					b.t.Error(err)
 				}
-				s.fill(b.t, []imaptest.GeneratedMail{{Folder: "INBOX", Octets: octets, Flags: m.Flags, Date: m.InternalDate}})
+				s.fill(b.t, []imaptest.GeneratedMail{{Folder: raw, Octets: octets, Flags: m.Flags, Date: m.InternalDate}})
 			}
 			cancel()
 		}}, nil

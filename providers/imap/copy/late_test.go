@@ -45,7 +45,7 @@ func (c *slowClock) Sleep(ctx context.Context, d time.Duration) error {
 // has everything by then and stores it later.
 type cutoff struct {
 	session
-	after func([]imap.Message)
+	after func(raw string, batch []imap.Message)
 	lost  error
 }
 
@@ -55,7 +55,7 @@ func (c *cutoff) StartAppend(ctx context.Context, raw string, batch []imap.Messa
 	if c.after == nil {
 		return c.session.StartAppend(ctx, raw, batch)
 	}
-	c.after(batch)
+	c.after(raw, batch)
 	c.lost = &imap.LostError{Host: "target", User: user, Err: io.ErrUnexpectedEOF}
 	return func() ([]imap.Appended, error) { return make([]imap.Appended, len(batch)), c.lost }, nil
 }
@@ -78,7 +78,7 @@ func TestLateAppendsAreWaitedFor(t *testing.T) {
 					return s, err
 				}
 				first = false
-				return &cutoff{session: s, after: func(batch []imap.Message) {
+				return &cutoff{session: s, after: func(_ string, batch []imap.Message) {
 					var late []imaptest.GeneratedMail
 					for _, m := range batch {
 						octets, _ := io.ReadAll(m.Body)

@@ -335,7 +335,7 @@ func TestAMessageThatMayBeGoneStaysInDoubt(t *testing.T) {
 			return l, nil
 		}
 		first = false
-		return &cutoff{session: l, after: func([]imap.Message) {
+		return &cutoff{session: l, after: func(string, []imap.Message) {
 			dst.fill(t, []imaptest.GeneratedMail{mail("INBOX", "two")})
 			expunge(t, dst, "INBOX", 2)
 		}}, nil
