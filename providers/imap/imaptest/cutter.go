@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 )
@@ -185,7 +184,9 @@ func carryIMAP(to io.Writer, from io.Reader, look func(line []byte) (pass, cut b
 		}
 		n := int64(-1)
 		if whole {
-			n = literalAt(line)
+			if size, _, is := literalAt(strings.TrimRight(string(line), "\r\n")); is {
+				n = size
+			}
 		}
 		begin = whole && n < 0
 		if n > 0 {
@@ -194,18 +195,4 @@ func carryIMAP(to io.Writer, from io.Reader, look func(line []byte) (pass, cut b
 			}
 		}
 	}
-}
-
-// literalAt is the size of the literal that a line announces at its end, -1 = none.
-func literalAt(line []byte) int64 {
-	s := strings.TrimRight(string(line), "\r\n")
-	i := strings.LastIndexByte(s, '{')
-	if i < 0 || !strings.HasSuffix(s, "}") {
-		return -1
-	}
-	n, err := strconv.ParseInt(strings.TrimRight(s[i+1:len(s)-1], "+-"), 10, 64)
-	if err != nil {
-		return -1
-	}
-	return n
 }
