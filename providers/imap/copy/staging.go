@@ -360,13 +360,13 @@ func (r *run) deliver(ctx context.Context, w *worker, s manifest.Staging, rows [
 	return unconfirmed, nil
 }
 
-// place is where a message is after it was moved.
-type place struct{ validity, uid uint32 }
+// spot is where a message is after it was moved.
+type spot struct{ validity, uid uint32 }
 
 // transfer moves messages, or copies them where the server knows no MOVE, and returns where they are by their UID in the staging folder.
 // err is the connection's end.
-func (r *run) transfer(ctx context.Context, dst session, s manifest.Staging, order []*target, byTarget map[*target][]manifest.Message) (placed map[uint32]place, refusals map[*target]error, err error) {
-	placed, refusals = map[uint32]place{}, map[*target]error{}
+func (r *run) transfer(ctx context.Context, dst session, s manifest.Staging, order []*target, byTarget map[*target][]manifest.Message) (placed map[uint32]spot, refusals map[*target]error, err error) {
+	placed, refusals = map[uint32]spot{}, map[*target]error{}
 	i := 0
 	err = dst.Visit(ctx, func() *imap.Visit {
 		if i == len(order) {
@@ -381,7 +381,7 @@ func (r *run) transfer(ctx context.Context, dst session, s manifest.Staging, ord
 		way := []imap.Transfer{{Set: imap.FormatSet(uids), To: t.Raw}}
 		change := &imap.Change{Moved: func(_ string, validity uint32, uids map[uint32]uint32) {
 			for from, to := range uids {
-				placed[from] = place{validity, to}
+				placed[from] = spot{validity, to}
 			}
 		}}
 		if moves(dst) {
@@ -402,7 +402,7 @@ func (r *run) transfer(ctx context.Context, dst session, s manifest.Staging, ord
 func moves(s session) bool { return s.Has("MOVE") || s.Has("IMAP4REV2") }
 
 // unsettled are those of a target's messages that the server has said nothing of.
-func unsettled(t *target, rows []manifest.Message, placed map[uint32]place) (list []manifest.Message) {
+func unsettled(t *target, rows []manifest.Message, placed map[uint32]spot) (list []manifest.Message) {
 	for _, m := range rows {
 		if placed[m.StagedUID].uid == 0 {
 			m.Window = max(t.window(), 1)
@@ -412,7 +412,7 @@ func unsettled(t *target, rows []manifest.Message, placed map[uint32]place) (lis
 	return list
 }
 
-func (r *run) recordDelivered(ctx context.Context, order []*target, byTarget map[*target][]manifest.Message, placed map[uint32]place) (unconfirmed int, err error) {
+func (r *run) recordDelivered(ctx context.Context, order []*target, byTarget map[*target][]manifest.Message, placed map[uint32]spot) (unconfirmed int, err error) {
 	var messages int
 	var octets int64
 	if err := r.m.Update(ctx, func(tx *manifest.Tx) error {
