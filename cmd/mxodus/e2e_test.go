@@ -96,7 +96,7 @@ func (w *world) unattended(f *folder, c *child) (last, summary event) {
 		case ev.Type == "phase" && ev.Phase == "flip" && first("flip"):
 			w.send(w.source, w.people[0], "straggler")
 			w.send(w.source, w.people[0], "straggler")
-			w.send(w.source, w.people[5], "straggler")
+			w.send(w.source, w.people[len(w.people)-1], "straggler")
 			w.send(w.target, w.people[1], "by the new MX")
 		case ev.Type == "phase" && ev.Phase == "delta" && first("delta"):
 			w.send(w.source, w.people[2], "pinned sender")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/apply"
@@ -189,7 +190,11 @@ func (a *app) showProbe(ans apply.ProbeAnswer) error {
 	case ans.Skipped:
 		code = "not_sent"
 	case ans.OK:
-		detail = append([]string{"arrived after " + plan.FormatDuration(ans.Done.Sub(ans.Sent).Round(100_000_000))}, detail...)
+		after := "arrived at once"
+		if d := ans.Done.Sub(ans.Sent).Round(100 * time.Millisecond); d > 0 {
+			after = "arrived after " + plan.FormatDuration(d)
+		}
+		detail = append([]string{after}, detail...)
 	default:
 		code = "failed"
 	}

@@ -214,6 +214,12 @@ type servers struct {
 
 func startWorld(t *testing.T, s servers) *world {
 	t.Helper()
+	return startWorldOn(t, s, oldZone)
+}
+
+// startWorldOn is startWorld with another zone to begin with.
+func startWorldOn(t *testing.T, s servers, zone string) *world {
+	t.Helper()
 	w := &world{t: t, latency: s.latency, direct: map[string][]imaptest.Mail{}, played: map[string]bool{}}
 	for i := range s.people {
 		w.people = append(w.people, []string{"anna", "jens", "ines", "olaf", "rita", "kasse"}[i%6]+strings.Repeat("x", i/6)+"@acme.example")
@@ -226,9 +232,9 @@ func startWorld(t *testing.T, s servers) *world {
 		w.target = embeddedHost(t, englishFolders, targetPassword, s.latency)
 	}
 	if s.bind {
-		w.dns = bindServers(t, oldZone)
+		w.dns = bindServers(t, zone)
 	} else {
-		w.dns = embeddedServers(t, oldZone, systemClock{})
+		w.dns = embeddedServers(t, zone, systemClock{})
 	}
 	for i, p := range w.people {
 		w.source.open(p)

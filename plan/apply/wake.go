@@ -52,6 +52,9 @@ func (e *Engine) linger(_ context.Context, now time.Time, waiting []Waiting, out
 		if w.Kind == WaitTTL && st.Seen.IsZero() && now.Sub(st.Applied) < lingerLimit {
 			return true, nil
 		}
+		if w.Kind == WaitMail && probedSince(st, now.Add(-lingerLimit)) {
+			return true, nil
+		}
 	}
 	return false, nil
 }
@@ -130,4 +133,14 @@ func (w *waker) cancel() {
 	if w.stop != nil {
 		w.stop()
 	}
+}
+
+// probedSince reports whether a probe that is still on its way was sent after t.
+func probedSince(st StepState, t time.Time) bool {
+	for _, r := range st.Probes {
+		if !r.OK() && r.Failed == "" && r.Sent.After(t) {
+			return true
+		}
+	}
+	return false
 }
