@@ -35,6 +35,7 @@ const (
 	TooLarge       Reason = "too_large"
 	OverQuota      Reason = "over_quota"
 	BadMessage     Reason = "bad_message"
+	NotYet         Reason = "not_yet"   // asked for, and it takes the other side its time: look again later
 	Uncertain      Reason = "uncertain" // sent, and no answer came: read before doing it again
 )
 
