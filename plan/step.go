@@ -45,9 +45,13 @@ func FingerprintOf(facts ...string) Fingerprint { return Fingerprint(digest(fact
 // renumbers nothing. The first element of the address says what executes it.
 //
 //	account/ADDRESS                the mailbox exists at the target
+//	access/ADDRESS                 the mailbox can be copied to: IMAP, rights, size of message
+//	application/KEY                the target KEY knows the application that copies
+//	catchall/ADDRESS               the mailbox gets what nobody else gets
 //	shared/, alias/, list/, forwarder/ADDRESS   likewise for those
 //	domain/DOMAIN                  the target has the domain
 //	domain/DOMAIN/verify           the target knows who owns it
+//	domain/DOMAIN/keys             the target has made keys to sign its mail
 //	domain/DOMAIN/dkim             the target signs its mail
 //	dns/DOMAIN/TYPE/NAME/ttl       the TTL is lowered
 //	dns/DOMAIN/TYPE/NAME           the RRset gets its final value

@@ -6,6 +6,8 @@ package providers
 type Systems interface {
 	Source(key string) (MailHost, error)
 	Target(key string) (MailHost, error)
+	// Directory is that of a target which has one; ok is false for one that has none.
+	Directory(key string) (d Directory, ok bool)
 	// Zone is the zone that holds the domain's records.
 	Zone(domain string) (Zone, error)
 	NameServers(domain string) (NameServers, error)

@@ -30,8 +30,9 @@ type systems struct {
 	sources, targets map[string]imap.Host
 	zones            map[string]zoneAt // by domain
 	notifiers        map[string]*smtp.Notifier
-	correspondents   map[string]*correspondent   // by probe
-	submissions      map[string]*smtp.Submission // by target
+	correspondents   map[string]*correspondent      // by probe
+	submissions      map[string]*smtp.Submission    // by target
+	directories      map[string]providers.Directory // by target key
 	copier           *copy.Engine
 	probe            *smtp.Probe
 	secrets          *secret.Resolver
@@ -238,3 +239,9 @@ func (s *systems) Notifier(name string) (providers.Notifier, error) {
 }
 
 func (s *systems) RecipientProbe() providers.RecipientProbe { return s.probe }
+
+// Directory is that of a target which has one.
+func (s *systems) Directory(key string) (providers.Directory, bool) {
+	d, ok := s.directories[key]
+	return d, ok
+}

@@ -160,6 +160,7 @@ func (e *Engine) addressAt(ctx context.Context, host plan.Host, address string, 
 		default:
 			a.saw(e, server, "RCPT TO:<"+address+">", words)
 		}
+	case mailbox == nil && e.knownByDirectory(ctx, address, a):
 	case mailbox == nil:
 		if st := e.Record.State(byHandAddress(e.Plan, address)); st.How != "word" {
 			a.warn("%s can't be asked for: %s", address, why)

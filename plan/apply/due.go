@@ -98,8 +98,11 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 	t := o.times()
 	var tasks []task
 	var waits []Waiting
-	copying := 0
+	copying, changing := 0, 0
 	for r := range running {
+		if kind, _, _ := strings.Cut(r, "/"); directoryKinds[kind] {
+			changing++
+		}
 		if strings.HasPrefix(r, "mailbox/") {
 			copying++
 		}
@@ -199,6 +202,12 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			if w != nil {
 				waits = append(waits, *w)
 			}
+		case directoryKinds[kind]:
+			if changing >= directoryWorkers {
+				continue // begins when one of the others ends
+			}
+			changing++
+			tasks = append(tasks, task{[]plan.Step{s}, e.changeDirectory})
 		case kind == "notice":
 			tasks = append(tasks, task{[]plan.Step{s}, e.sendNotice})
 		case kind == "validate":

@@ -216,6 +216,13 @@ func (e *Engine) clockWentBack() {
 	e.emit(Event{Type: "note", Text: "the clock was set back: everything is looked at again"})
 }
 
+// notYetMin and notYetMax bound how often something is looked at that takes the other side
+// its time: a mailbox that is being made, a record that isn't seen yet.
+const (
+	notYetMin = 2 * time.Second
+	notYetMax = time.Minute
+)
+
 // finish takes note of how a task ended.
 func (e *Engine) finish(ctx context.Context, r taskResult) error {
 	now := e.Clock.Now()
@@ -247,6 +254,10 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 	if later, ok := errors.AsType[*pendingError](r.err); ok {
 		for _, s := range r.task.steps {
 			e.retry[s.Address] = retry{next: later.next, kind: WaitMail, names: []string{later.what}}
+	if refusal, ok := errors.AsType[*providers.Error](r.err); ok && refusal.Reason == providers.NotYet {
+		for _, s := range r.task.steps {
+			pause := max(refusal.Wait, min(max(e.retry[s.Address].pause*3/2, notYetMin), notYetMax))
+			e.retry[s.Address] = retry{next: now.Add(pause), pause: pause, kind: WaitTime, names: []string{r.err.Error()}}
 		}
 		return nil
 	}

@@ -123,6 +123,7 @@ func (w *world) NameServers(string) (providers.NameServers, error) { return serv
 func (w *world) Copier() providers.Copier                          { return copier{w} }
 func (w *world) Notifier(string) (providers.Notifier, error)       { return notifier{w}, nil }
 func (w *world) RecipientProbe() providers.RecipientProbe          { return prober{w} }
+func (w *world) Directory(string) (providers.Directory, bool)      { return nil, false }
 
 type host struct {
 	w      *world

@@ -40,6 +40,9 @@ type Proof struct {
 
 // Prove asks the world whether the by-hand step s was done. It reads only.
 func (e *Engine) Prove(ctx context.Context, s plan.Step) Proof {
+	if p, ok := e.proveByDirectory(ctx, s); ok {
+		return p
+	}
 	kind, address, _ := strings.Cut(s.Address, "/")
 	switch kind {
 	case "account", "shared":

@@ -66,6 +66,7 @@ func (e *Engine) preflight(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	problems = append(problems, e.directoryProblems(ctx)...)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func (e *Engine) need(s plan.Step) (key string, tries []func(context.Context) er
 
 // comes reports whether a step that is not done yet brings the target account about.
 func (e *Engine) comes(m plan.Mailbox) bool {
-	for _, address := range []string{"account/" + m.Target, "shared/" + m.Target} {
+	for _, address := range []string{"account/" + m.Target, "shared/" + m.Target, "access/" + m.Target} {
 		if _, ok := e.Plan.Step(address); ok && e.Record.State(address).Done.IsZero() {
 			return true
 		}

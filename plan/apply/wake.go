@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 )
 
@@ -49,6 +50,9 @@ func (e *Engine) linger(_ context.Context, now time.Time, waiting []Waiting, out
 	}
 	for _, w := range waiting {
 		st := e.Record.State(w.Step)
+		if directoryKinds[kindOf(plan.Step{Address: w.Step})] && w.Kind == WaitTime && !st.Started.IsZero() && now.Sub(st.Started) < lingerLimit {
+			return true, nil // asked for a moment ago
+		}
 		if w.Kind == WaitTTL && st.Seen.IsZero() && now.Sub(st.Applied) < lingerLimit {
 			return true, nil
 		}

@@ -71,13 +71,15 @@ func Observe(ctx context.Context, m *plan.Migration, sys providers.Systems, prev
 	}
 	o := &observer{
 		m: m, sys: sys, prev: prev, progress: progress,
-		inv: &inventory.Inventory{Lineage: prev.Lineage},
+		inv: &inventory.Inventory{Lineage: prev.Lineage}, asked: map[string]bool{},
 		est: &inventory.Estimates{Mailboxes: map[string]inventory.MailboxEstimate{}, Recipients: map[string]int{}},
 	}
 	if o.inv.Lineage == "" {
 		o.inv.Lineage = newLineage()
 	}
+	o.directories(ctx)
 	o.mailboxes(ctx)
+	o.accesses(ctx)
 	for _, d := range m.Domains {
 		if err := o.domain(ctx, d); err != nil {
 			o.fail(Failure{"domain", d.Zone, d.Name, err})
@@ -114,6 +116,8 @@ type observer struct {
 	inv      *inventory.Inventory
 	est      *inventory.Estimates
 	failures []Failure
+	asked    map[string]bool // mailboxes at targets with a directory
+	shut     []plan.Mailbox  // those that are there and can't be opened
 }
 
 func (o *observer) say(format string, args ...any) {
@@ -195,6 +199,15 @@ func (o *observer) source(ctx context.Context, m plan.Mailbox, domains []string)
 // target observes a mailbox where it will be.
 func (o *observer) target(ctx context.Context, m plan.Mailbox) {
 	fail := func(err error) { o.fail(Failure{"target", m.On, m.Target, err}) }
+	if _, ok := o.sys.Directory(m.On); ok {
+		host, err := o.sys.Target(m.On)
+		if err != nil {
+			fail(err)
+			return
+		}
+		o.atDirectory(ctx, m, host)
+		return
+	}
 	o.mu.Lock()
 	_, twice := o.inv.Target(m.On, m.Target) // two sources may go into one mailbox
 	o.mu.Unlock()

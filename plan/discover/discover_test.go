@@ -47,6 +47,7 @@ func (s systems) Target(string) (providers.MailHost, error)         { return hos
 func (s systems) Zone(string) (providers.Zone, error)               { return zone{w: s.w}, nil }
 func (s systems) NameServers(string) (providers.NameServers, error) { return servers{w: s.w}, nil }
 func (s systems) RecipientProbe() providers.RecipientProbe          { return prober{s.w} }
+func (s systems) Directory(string) (providers.Directory, bool)      { return nil, false }
 func (s systems) Copier() providers.Copier                          { panic("discover copies") }
 func (s systems) Notifier(string) (providers.Notifier, error)       { panic("discover sends") }
 

@@ -12,9 +12,11 @@ import (
 // Directory is what a target that can be asked about itself has told: licences
 // and domains. What it holds of users and addresses stands with those.
 type Directory struct {
-	Host     string // key of the target
-	Licenses []License
-	Domains  []DirectoryDomain
+	Host string // key of the target
+	// Application is true when the target's mailboxes can be given to the application that copies.
+	Application bool
+	Licenses    []License
+	Domains     []DirectoryDomain
 }
 
 // License is a product that users need to have a mailbox.
@@ -35,6 +37,7 @@ type DirectoryDomain struct {
 	Autodiscover string            // host name
 	DKIM         map[string]string // selector -> host name of its key
 	Signing      bool              // DKIM is switched on
+	CatchAll     string            // address that gets the mail which nobody else gets, "" = none
 }
 
 // Directory returns what the target of that key has told of itself.
@@ -78,6 +81,9 @@ func sortDirectories(list []Directory) []Directory {
 }
 
 func encodeDirectory(w *literal.Writer, d Directory) {
+	if d.Application {
+		w.Bool("application", true)
+	}
 	for _, l := range d.Licenses {
 		w.Block("license", []string{l.Name}, func() {
 			w.Int("free", int64(l.Free))
@@ -96,6 +102,7 @@ func encodeDirectory(w *literal.Writer, d Directory) {
 			w.String("mx", dom.MX)
 			w.String("spf", dom.SPF)
 			w.String("autodiscover", dom.Autodiscover)
+			w.String("catch_all", dom.CatchAll)
 			var selectors []literal.Entry
 			for s, host := range dom.DKIM {
 				selectors = append(selectors, literal.Entry{Key: s, Text: host})
@@ -110,7 +117,7 @@ const most = 1 << 50 // octets or units: far more than there are
 
 func parseDirectory(b *literal.Block) (Directory, error) {
 	bd := literal.Decode(b, 1)
-	d := Directory{Host: bd.Label(0)}
+	d := Directory{Host: bd.Label(0), Application: bd.Bool("application")}
 	for _, lb := range bd.Blocks("license") {
 		ld := literal.Decode(lb, 1)
 		l := License{Name: ld.Label(0), Free: int(ld.Int("free", -1<<31, 1<<31-1)), Quota: ld.Int("quota", 0, most)}
@@ -126,7 +133,7 @@ func parseDirectory(b *literal.Block) (Directory, error) {
 		dd := literal.Decode(db, 1)
 		dom := DirectoryDomain{
 			Name: dd.Label(0), Verified: dd.Bool("verified"), Signing: dd.Bool("dkim_signing"), Verification: dd.String("verification"),
-			MX: dd.String("mx"), SPF: dd.String("spf"), Autodiscover: dd.String("autodiscover"),
+			MX: dd.String("mx"), SPF: dd.String("spf"), Autodiscover: dd.String("autodiscover"), CatchAll: dd.String("catch_all"),
 		}
 		for _, e := range dd.Map("dkim") {
 			if dom.DKIM == nil {
@@ -155,7 +162,7 @@ type Address struct {
 	Host     string // key of the target
 	Address  string
 	Exists   bool
-	Kind     string   // "alias", "list", "forwarder"; "" = not known
+	Kind     string   // "alias", "list", "forwarder"; "mailbox", "other" for what the configuration can't name so; "" = not known
 	Deliver  []string // where mail to it goes: a mailbox, the members, addresses outside
 	External bool     // of a list: outsiders may write to it
 	KeepCopy bool     // of a forwarder
@@ -206,9 +213,9 @@ func parseAddress(b *literal.Block) (Address, error) {
 		External: bd.Bool("external"), KeepCopy: bd.Bool("keep_copy"), Deliver: bd.Strings("deliver"),
 	}
 	switch a.Kind {
-	case "", "alias", "list", "forwarder":
+	case "", "alias", "list", "forwarder", "mailbox", "other":
 	default:
-		return Address{}, literal.Errorf(b.Line, "the address %q is of kind %q: want alias, list or forwarder", a.Address, a.Kind)
+		return Address{}, literal.Errorf(b.Line, "the address %q is of kind %q: want alias, list, forwarder, mailbox or other", a.Address, a.Kind)
 	}
 	return a, bd.End()
 }
@@ -221,6 +228,11 @@ type Account struct {
 	UsageLocation string
 	FullAccess    []string
 	SendAs        []string
+
+	// What copying needs of the mailbox itself.
+	IMAP        bool  // it may be reached by IMAP
+	Application bool  // the application that copies may open it
+	Largest     int64 // octets of the largest message it takes, 0 = not known
 }
 
 func (a Account) sorted() Account {
@@ -237,10 +249,20 @@ func encodeAccount(w *literal.Writer, a Account) {
 	w.Strings("licenses", a.Licenses)
 	w.Strings("full_access", a.FullAccess)
 	w.Strings("send_as", a.SendAs)
+	if a.IMAP {
+		w.Bool("imap", true)
+	}
+	if a.Application {
+		w.Bool("application", true)
+	}
+	if a.Largest > 0 {
+		w.Int("largest", a.Largest)
+	}
 }
 
 func parseAccount(bd *literal.Decoder) Account {
 	return Account{
+		IMAP: bd.Bool("imap"), Application: bd.Bool("application"), Largest: bd.Int("largest", 0, most),
 		Kind: plan.MailboxKind(bd.String("kind")), DisplayName: bd.String("display_name"), UsageLocation: bd.String("usage_location"),
 		Licenses: bd.Strings("licenses"), FullAccess: bd.Strings("full_access"), SendAs: bd.Strings("send_as"),
 	}

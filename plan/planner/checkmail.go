@@ -96,8 +96,8 @@ func (p *planner) checkCatchAll() {
 		}
 		p.find(plan.Finding{
 			Check: "catch_all", Severity: plan.Warns, Subject: m.Source, Pos: m.Pos,
-			Summary: fmt.Sprintf("%s has no catch-all mailboxes: after the flip %s gets mail for its own address only, and mail to a name that nobody has is refused", m.On, m.Target),
-			Remedy:  "give every address that still gets mail an alias; every_address_exists_at_target lists those that have none",
+			Summary: fmt.Sprintf("%s has no catch-all mailboxes: %s gets the mail that nobody else gets by a rule, for which %s has to take mail for every name as an internal relay", m.On, m.Target, domainOf(m.Target)),
+			Remedy:  "where you can, give every address that still gets mail an alias instead, and make the mailbox an ordinary one",
 		})
 	}
 }

@@ -16,7 +16,7 @@ func (p *planner) checkAddresses() {
 	catchAll := map[string]string{}
 	for _, m := range p.m.Mailboxes {
 		homes[strings.ToLower(m.Target)] = true
-		if m.Kind == plan.CatchAllMailbox && !p.hasDirectory(m.On) {
+		if m.Kind == plan.CatchAllMailbox {
 			if d := domainOf(m.Target); catchAll[d] == "" || m.Target < catchAll[d] {
 				catchAll[d] = m.Target
 			}

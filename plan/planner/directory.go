@@ -2,7 +2,6 @@ package planner
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -36,28 +35,57 @@ func (p *planner) tenantDomains() {
 		}
 		dir, _ := p.inv.Directory(d.Mail)
 		seen, known := dir.Domain(d.Name)
-		add, verify := "domain/"+d.Name, "domain/"+d.Name+"/verify"
-		to := []string{d.Name + " at " + d.Mail}
+		add := "domain/" + d.Name
+		verify, keys, dkim := add+"/verify", add+"/keys", add+"/dkim"
 		if !known {
-			p.add(plan.Step{Address: add, Phase: plan.Provision, Action: plan.Create, To: to, Undo: plan.NoneNeeded})
+			p.add(plan.Step{Address: add, Phase: plan.Provision, Action: plan.Create, To: domainLines(d, ""), Undo: plan.NoneNeeded})
 		}
+		change := func(address, part string, after ...string) {
+			from, to := domainFacts(part, false), domainFacts(part, true)
+			p.add(plan.Step{Address: address, Phase: plan.Provision, Action: plan.Change, From: from, To: to, After: after, Expect: plan.FingerprintOf(from...), Undo: plan.Restore})
+		}
+		var after []string
 		if !seen.Verified {
-			s := plan.Step{Address: verify, Phase: plan.Provision, Action: plan.Change, From: []string{"not verified"}, To: []string{"verified"}, Undo: plan.NoneNeeded}
-			s.Expect = plan.FingerprintOf(s.From...)
 			if !known {
-				s.After = []string{add}
+				after = []string{add}
 			}
-			p.add(s)
+			change(verify, "verify", after...)
+			after = []string{verify}
+		}
+		if len(seen.DKIM) == 0 {
+			change(keys, "keys", after...)
+			if p.exchangeByHand(d.Mail) {
+				p.byHand(keys, "proof: none is possible from outside")
+			}
+			after = []string{keys}
 		}
 		if !seen.Signing {
-			s := plan.Step{Address: "domain/" + d.Name + "/dkim", Phase: plan.Provision, Action: plan.Change, From: []string{"DKIM off"}, To: []string{"DKIM on"}, Undo: plan.Restore}
-			s.Expect = plan.FingerprintOf(s.From...)
-			if !seen.Verified {
-				s.After = []string{verify}
+			change(dkim, "dkim", after...)
+			if p.exchangeByHand(d.Mail) {
+				p.byHand(dkim, "proof: none is possible from outside")
 			}
-			p.add(s)
 		}
 	}
+}
+
+// domainLines and domainFacts are what the steps about a domain say.
+func domainLines(d plan.Domain, part string) []string {
+	if part == "" {
+		return []string{d.Name + " at " + d.Mail}
+	}
+	return domainFacts(part, true)
+}
+
+func domainFacts(part string, yes bool) []string {
+	words := map[string][2]string{
+		"verify": {"not verified", "verified"},
+		"keys":   {"no DKIM keys", "DKIM keys"},
+		"dkim":   {"DKIM off", "DKIM on"},
+	}[part]
+	if yes {
+		return []string{words[1]}
+	}
+	return []string{words[0]}
 }
 
 // after makes the step at address wait for others, where it is planned.
@@ -97,7 +125,7 @@ func (z *zonePlan) orderTenant() {
 			z.after(record, add)
 			z.after(add+"/verify", record)
 		case strings.HasSuffix(c.name, "._domainkey"):
-			z.after(record, add)
+			z.after(record, add, add+"/keys")
 			z.after(add+"/dkim", record)
 		}
 	}
@@ -118,63 +146,6 @@ func (p *planner) directoryStep(address string, exists bool, from, to, after []s
 	return address
 }
 
-// tenantAccount plans a user or shared mailbox at a target with a directory.
-// Attributes that the configuration doesn't name are left as they are.
-func (p *planner) tenantAccount(m plan.Mailbox) string {
-	seen, _ := p.inv.Target(m.On, m.Target)
-	address, what := "account/"+m.Target, "user"
-	if m.Kind == plan.SharedMailbox {
-		address, what = "shared/"+m.Target, "shared"
-	}
-	if p.has(address) {
-		return address
-	}
-	var from, to []string
-	fact := func(name, have, want string) {
-		if want == "" {
-			return
-		}
-		if have == "" {
-			have = "none"
-		}
-		from, to = append(from, name+": "+have), append(to, name+": "+want)
-	}
-	head := m.Target + " at " + m.On
-	from, to = append(from, head), append(to, head)
-	// A directory of an older inventory may not say what kind it is: that is no difference.
-	if seen.Kind != "" {
-		fact("mailbox", string(seen.Kind), what)
-	} else {
-		fact("mailbox", what, what)
-	}
-	fact("display name", seen.DisplayName, m.DisplayName)
-	have := ""
-	if slices.Contains(seen.Licenses, m.License) {
-		have = m.License
-	}
-	fact("license", have, m.License)
-	fact("usage location", seen.UsageLocation, m.UsageLocation)
-	for _, right := range []struct {
-		name       string
-		have, want []string
-	}{{"full access", seen.FullAccess, m.FullAccess}, {"send as", seen.SendAs, m.SendAs}} {
-		for _, who := range sorted(right.want) {
-			h := ""
-			if slices.Contains(right.have, who) {
-				h = who
-			}
-			fact(right.name, h, who)
-		}
-	}
-	var after []string
-	after = append(after, p.verified(m.Target)...)
-	step := p.directoryStep(address, seen.Exists, from, to, after)
-	if step != "" && m.Kind == plan.SharedMailbox && p.exchangeByHand(m.On) {
-		p.byHand(step, "proof: the directory shows it")
-	}
-	return step
-}
-
 // byHand leaves a planned step to a person.
 func (p *planner) byHand(address, proof string) {
 	i := slices.IndexFunc(p.steps, func(s plan.Step) bool { return s.Address == address })
@@ -187,56 +158,6 @@ func (p *planner) byHand(address, proof string) {
 		}
 	}
 	s.Detail = append(s.Detail, proof)
-}
-
-// tenantAddress plans an alias, list or forwarder at a target with a directory.
-func (p *planner) tenantAddress(kind, address, on string, want inventory.Address) {
-	seen, _ := p.inv.Address(on, address)
-	lines := func(a inventory.Address) []string {
-		out := []string{address + " at " + on}
-		for _, d := range sorted(a.Deliver) {
-			out = append(out, map[string]string{"alias": "delivers to: ", "list": "member: ", "forwarder": "sends on to: "}[want.Kind]+d)
-		}
-		switch {
-		case want.Kind == "list" && a.External:
-			out = append(out, "written to by: anybody")
-		case want.Kind == "list":
-			out = append(out, "written to by: the organisation")
-		case want.Kind == "forwarder" && a.KeepCopy:
-			out = append(out, "keeps a copy")
-		}
-		return out
-	}
-	if seen.Exists && seen.Kind != "" && seen.Kind != want.Kind {
-		p.find(plan.Finding{
-			Check: "address_of_other_kind", Severity: plan.Blocks, Subject: address,
-			Summary: fmt.Sprintf("%s is there already, as %s, and the configuration wants it as %s", address, article(seen.Kind), article(want.Kind)),
-			Remedy:  "rename or remove the one at the target, or write the configuration to fit",
-		})
-		return
-	}
-	from := lines(seen)
-	if seen.Kind == "" {
-		from = lines(want) // asked about by its mail exchanger only: it exists, and that is all that is known
-	}
-	after := p.verified(address)
-	for _, d := range want.Deliver {
-		for _, prefix := range []string{"account/", "shared/", "list/"} {
-			if a := prefix + d; p.has(a) {
-				after = append(after, a)
-			}
-		}
-	}
-	if step := p.directoryStep(kind+address, seen.Exists, from, lines(want), after); step != "" && p.exchangeByHand(on) {
-		p.byHand(step, "proof: the directory shows it")
-	}
-}
-
-func article(word string) string {
-	if word == "alias" {
-		return "an alias"
-	}
-	return "a " + word
 }
 
 // derived are the records that a target with a directory asks the zone for.

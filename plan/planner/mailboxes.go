@@ -156,7 +156,7 @@ func (p *planner) addresses() {
 	// Lists first: aliases may deliver to them.
 	for _, l := range p.m.Lists {
 		if p.hasDirectory(l.On) {
-			p.tenantAddress("list/", l.Address, l.On, inventory.Address{Kind: "list", Deliver: l.Members, External: l.External})
+			p.tenantAddress("list/", l.Address, l.On, inventory.Address{Kind: "list", Deliver: l.Members, External: l.External}, l.Pos)
 			continue
 		}
 		lines := []string{fmt.Sprintf("create the list %s at %s", l.Address, p.targetLine(l.On))}
@@ -172,14 +172,14 @@ func (p *planner) addresses() {
 	}
 	for _, a := range p.m.Aliases {
 		if p.hasDirectory(a.On) {
-			p.tenantAddress("alias/", a.Address, a.On, inventory.Address{Kind: "alias", Deliver: []string{a.Deliver}})
+			p.tenantAddress("alias/", a.Address, a.On, inventory.Address{Kind: "alias", Deliver: []string{a.Deliver}}, a.Pos)
 			continue
 		}
 		p.address("alias/", a.Address, a.On, []string{fmt.Sprintf("let %s deliver to %s at %s", a.Address, a.Deliver, p.targetLine(a.On))})
 	}
 	for _, f := range p.m.Forwarders {
 		if p.hasDirectory(f.On) {
-			p.tenantAddress("forwarder/", f.Address, f.On, inventory.Address{Kind: "forwarder", Deliver: f.Deliver, KeepCopy: f.KeepCopy})
+			p.tenantAddress("forwarder/", f.Address, f.On, inventory.Address{Kind: "forwarder", Deliver: f.Deliver, KeepCopy: f.KeepCopy}, f.Pos)
 			continue
 		}
 		lines := []string{fmt.Sprintf("let %s at %s send on to:", f.Address, p.targetLine(f.On))}

@@ -190,6 +190,12 @@ func handTitle(h hand) string {
 		return plural(n, "mailbox to create", "mailboxes to create")
 	case "shared":
 		return plural(n, "shared mailbox to create", "shared mailboxes to create")
+	case "access":
+		return plural(n, "mailbox to open for the copy", "mailboxes to open for the copy")
+	case "domain":
+		return plural(n, "domain to sign for", "parts of signing for a domain")
+	case "catchall":
+		return plural(n, "catch-all to make", "catch-alls to make")
 	case "alias":
 		return plural(n, "alias to create", "aliases to create")
 	case "list":

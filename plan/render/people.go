@@ -110,12 +110,14 @@ type entry struct {
 // fact is one line of an entry: what it is now and what it becomes.
 type fact struct{ Name, Old, New string }
 
-var entryOrder = []string{"domain", "user", "shared mailbox", "list", "alias", "forwarder"}
+var entryOrder = []string{"domain", "application", "user", "shared mailbox", "access", "catch-all", "list", "alias", "forwarder"}
 
-var entryKinds = map[string]string{"account": "user", "shared": "shared mailbox", "alias": "alias", "list": "list", "forwarder": "forwarder", "domain": "domain"}
+var entryKinds = map[string]string{"account": "user", "shared": "shared mailbox", "access": "access", "application": "application", "catchall": "catch-all",
+	"alias": "alias", "list": "list", "forwarder": "forwarder", "domain": "domain"}
 
 // single are facts that have one value: a new one takes the place of the old.
-var single = map[string]bool{"display name": true, "license": true, "usage location": true, "mailbox": true, "written to by": true, "delivers to": true}
+var single = map[string]bool{"display name": true, "license": true, "usage location": true, "mailbox": true, "written to by": true, "delivers to": true,
+	"IMAP": true, "application": true, "largest message": true, "mail that nobody else gets": true}
 
 // entryOf reads a step that changes a target's directory.
 func entryOf(s plan.Step, kind, rest string) (entry, bool) {
