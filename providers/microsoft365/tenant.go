@@ -8,6 +8,7 @@ package microsoft365
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,11 +18,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/microsoft365/entra"
+	"github.com/mxodus/mxodus/providers/microsoft365/exchange"
+	"github.com/mxodus/mxodus/providers/microsoft365/graph"
 )
 
 // Options are what a tenant needs besides its block of the configuration.
@@ -40,12 +44,19 @@ type Tenant struct {
 	cloud   entra.Cloud
 	http    *http.Client
 	tokens  *entra.Client
+	graph   *graph.Client
+	exo     *exchange.Client
+
+	mu      sync.Mutex
+	id      string          // the tenant's id, once it is known
+	granted map[string]bool // mailboxes that the application was given in this run
+	users   newUsers
 }
 
 // New makes the tenant of a target block. It touches no network and resolves no secret.
 // A ca_file that can't be read is an error.
 func New(host plan.Host, o Options) (*Tenant, error) {
-	t := &Tenant{host: host, options: o}
+	t := &Tenant{host: host, options: o, granted: map[string]bool{}, users: newUsers{root: o.Root, random: rand.Reader}}
 	name := cmp.Or(host.Settings["cloud"], "global")
 	cloud, ok := entra.Clouds[name]
 	if !ok {
@@ -86,7 +97,39 @@ func New(host plan.Host, o Options) (*Tenant, error) {
 		conf.Credential = func(ctx context.Context) (string, error) { return o.Secrets.Resolve(ctx, host.Credentials, "") }
 	}
 	t.tokens = entra.New(conf)
+	t.graph = graph.New(cmp.Or(host.Settings["endpoints.graph"], cloud.Graph), t.tokens.Graph(), t.http, o.Clock)
+	t.exo = exchange.New(cmp.Or(host.Settings["endpoints.exchange"], cloud.Exchange), t.tokens.Exchange(), t.http, o.Clock, t.tenantID)
 	return t, nil
+}
+
+// byHand reports whether a person runs Exchange's cmdlets.
+func (t *Tenant) byHand() bool { return t.host.Settings["exchange"] == "by_hand" }
+
+// tenantID is the tenant's id, by which Exchange routes requests: as it is configured, as
+// the application's token says it, as Graph does, or else its name, which has been seen to do.
+func (t *Tenant) tenantID(ctx context.Context) (string, error) {
+	t.mu.Lock()
+	id := t.id
+	t.mu.Unlock()
+	if id != "" {
+		return id, nil
+	}
+	id = t.host.Settings["tenant"]
+	if !entra.IsID(id) {
+		token, err := t.tokens.Exchange().Token(ctx)
+		if err != nil {
+			return "", err
+		}
+		if claims, ok := entra.ClaimsOf(token); ok {
+			id = claims.Tenant
+		} else if org, err := t.graph.Organization(ctx); err == nil && org != "" {
+			id = org
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.id = id
+	return id, nil
 }
 
 const requestTimeout = 60 * time.Second

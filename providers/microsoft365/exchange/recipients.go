@@ -41,7 +41,7 @@ func (m Mailbox) Shared() bool { return strings.EqualFold(m.Kind, "SharedMailbox
 
 // Has reports whether mail to address reaches it.
 func (m Mailbox) Has(address string) bool {
-	return strings.EqualFold(m.Address, address) || m.Addresses.has(address)
+	return strings.EqualFold(m.Address, address) || m.Addresses.Has(address)
 }
 
 // addresses are proxy addresses: "SMTP:" the primary one, "smtp:" others, and other kinds.
@@ -57,7 +57,8 @@ func (a *addresses) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(a))
 }
 
-func (a addresses) has(address string) bool {
+// Has reports whether address is among them.
+func (a addresses) Has(address string) bool {
 	return slices.ContainsFunc(a, func(s string) bool { return strings.EqualFold(s, "smtp:"+address) })
 }
 
@@ -315,4 +316,33 @@ type ServicePrincipal struct {
 func (c *Client) ServicePrincipals(ctx context.Context) ([]ServicePrincipal, error) {
 	var list []ServicePrincipal
 	return list, c.Run(ctx, "", "Get-ServicePrincipal", nil, &list)
+}
+
+// AcceptedDomain is how Exchange takes a domain's mail.
+type AcceptedDomain struct {
+	Domain string `json:"DomainName"`
+	Type   string `json:"DomainType"` // Authoritative, InternalRelay
+}
+
+// Relays reports whether it takes mail for every name of the domain.
+func (d AcceptedDomain) Relays() bool { return strings.EqualFold(d.Type, "InternalRelay") }
+
+// AcceptedDomain reads how a domain's mail is taken.
+func (c *Client) AcceptedDomain(ctx context.Context, domain string) (AcceptedDomain, bool, error) {
+	return one[AcceptedDomain](ctx, c, "", "Get-AcceptedDomain", Params{"Identity": domain})
+}
+
+// TransportRule is a rule for mail on its way.
+type TransportRule struct {
+	Name  string `json:"Name"`
+	State string `json:"State"` // Enabled, Disabled
+	To    rights `json:"RedirectMessageTo"`
+}
+
+// On reports whether the rule works.
+func (r TransportRule) On() bool { return !strings.EqualFold(r.State, "Disabled") }
+
+// TransportRule finds a rule by its name.
+func (c *Client) TransportRule(ctx context.Context, name string) (TransportRule, bool, error) {
+	return one[TransportRule](ctx, c, "", "Get-TransportRule", Params{"Identity": name})
 }

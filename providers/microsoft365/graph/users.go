@@ -116,13 +116,13 @@ func (g *Client) Users(ctx context.Context) ([]User, error) {
 // NewUser is what a user is made of. Password is its first one, to be changed at the first sign-in.
 type NewUser struct {
 	Principal, DisplayName, Location, Password string
+	Nickname                                   string // Exchange's alias
 }
 
 // CreateUser makes a user and returns it. One of that name is a Conflict.
 func (g *Client) CreateUser(ctx context.Context, n NewUser) (User, error) {
-	local, _, _ := strings.Cut(n.Principal, "@")
 	body := map[string]any{
-		"accountEnabled": true, "displayName": n.DisplayName, "mailNickname": nickname(local), "userPrincipalName": n.Principal,
+		"accountEnabled": true, "displayName": n.DisplayName, "mailNickname": n.Nickname, "userPrincipalName": n.Principal,
 		"passwordProfile": map[string]any{"password": n.Password, "forceChangePasswordNextSignIn": true},
 	}
 	if n.Location != "" {
@@ -139,17 +139,6 @@ func (g *Client) CreateUser(ctx context.Context, n NewUser) (User, error) {
 		}
 	}
 	return u, err
-}
-
-// nickname is what Exchange takes as an alias: letters, digits and some signs, 64 at most.
-func nickname(local string) string {
-	out := strings.Map(func(r rune) rune {
-		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("!#$%&'*+-/=?^_{|}~.", r)) {
-			return r
-		}
-		return '-'
-	}, local)
-	return strings.Trim(out[:min(len(out), 64)], ".")
 }
 
 // ChangeUser sets properties: displayName, usageLocation, accountEnabled.

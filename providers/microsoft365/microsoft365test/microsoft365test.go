@@ -47,22 +47,22 @@ type Tenant struct {
 	Apps    []*App
 	Trouble Trouble
 
+	// TXT and CNAME are what the world's name servers say; nil: every record that is asked
+	// for is there.
+	TXT   func(domain string) []string
+	CNAME func(name string) string
+
+	world
 	server *httptest.Server
 	login  loginState
 }
 
-// Trouble are the unpleasant behaviours. The zero value has none.
-type Trouble struct {
-	TokenLife    time.Duration // 0 = an hour
-	TokenFailure int           // the next n requests for a token get AADSTS TokenCode
-	TokenCode    int           // 0 = 7000215
-	TokenBusy    int           // the next n requests for a token get 503
-}
-
 // New starts a double whose tenant has one application with every permission. Close ends it.
 func New(app App) *Tenant {
-	t := &Tenant{Name: "acme.onmicrosoft.com", Apps: []*App{&app}}
+	t := &Tenant{Name: "acme.onmicrosoft.com", Apps: []*App{&app}, world: newWorld()}
 	mux := http.NewServeMux()
+	t.routeGraph(mux)
+	mux.HandleFunc("POST /exchange/adminapi/beta/{tenant}/InvokeCommand", t.invoke)
 	mux.HandleFunc("POST /login/{tenant}/oauth2/v2.0/token", t.token)
 	mux.HandleFunc("POST /login/{tenant}/oauth2/v2.0/devicecode", t.deviceCode)
 	mux.HandleFunc("GET /login/{tenant}/v2.0/.well-known/openid-configuration", t.openID)
