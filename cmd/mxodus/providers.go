@@ -26,6 +26,7 @@ var kinds = []kind{
 	{"imap", []string{"source", "target"}, "any IMAP host; addresses at a target are made by hand and proven"},
 	{"ionos", []string{"source", "target", "dns"}, "IONOS Mail over IMAP, by region; zones over the IONOS DNS API"},
 	{"libdns", []string{"dns"}, "zones of any libdns provider that was compiled in, see docs/dns.md"},
+	{"microsoft365", []string{"target"}, "Microsoft 365: domains, users, licences and addresses, and mailboxes over IMAP"},
 	{"powerdns", []string{"dns"}, "zones of a PowerDNS server over its HTTP interface"},
 	{"rfc2136", []string{"dns"}, "dynamic updates signed with TSIG (BIND, Knot, PowerDNS and others)"},
 }

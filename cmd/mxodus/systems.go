@@ -10,6 +10,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/config"
+	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/cloudflare"
 	"github.com/mxodus/mxodus/providers/digitalocean"
@@ -20,6 +21,8 @@ import (
 	"github.com/mxodus/mxodus/providers/imap/copy"
 	"github.com/mxodus/mxodus/providers/ionos"
 	"github.com/mxodus/mxodus/providers/libdns"
+	"github.com/mxodus/mxodus/providers/microsoft365"
+	"github.com/mxodus/mxodus/providers/microsoft365/entra"
 	"github.com/mxodus/mxodus/providers/powerdns"
 	"github.com/mxodus/mxodus/providers/secret"
 	"github.com/mxodus/mxodus/providers/smtp"
@@ -62,14 +65,25 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
 		notifiers: map[string]*smtp.Notifier{}, correspondents: map[string]*correspondent{}, submissions: map[string]*smtp.Submission{},
 		probe: &smtp.Probe{}, secrets: secrets, clock: a.clock,
+		directories: map[string]providers.Directory{},
 	}
+	tokens := map[string]imap.Tokens{}
 	dialer := func(h plan.Host) imap.Host {
-		return imap.Host{Dialer: &imap.Dialer{Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
+		return imap.Host{Dialer: &imap.Dialer{Tokens: tokens[h.Key()], Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
 	}
 	for _, h := range m.Sources {
 		s.sources[h.Key()] = dialer(h)
 	}
 	for _, h := range m.Targets {
+		if h.Kind == "microsoft365" {
+			tenant, err := microsoft365.New(h, microsoft365.Options{Secrets: secrets, Clock: a.clock, Root: a.dir, Person: a.signIn})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", h.Pos, err)
+			}
+			s.directories[h.Key()] = tenant
+			h.Hostname, h.Port = tenant.IMAP()
+			tokens[h.Key()] = tenantTokens{tenant.ExchangeTokens()}
+		}
 		s.targets[h.Key()] = dialer(h)
 		if s.submissions[h.Key()], err = newSubmission(h, a, secrets); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.Pos, err)
@@ -244,4 +258,18 @@ func (s *systems) RecipientProbe() providers.RecipientProbe { return s.probe }
 func (s *systems) Directory(key string) (providers.Directory, bool) {
 	d, ok := s.directories[key]
 	return d, ok
+}
+
+// tenantTokens are an application's tokens for the IMAP of a tenant: one opens every mailbox.
+type tenantTokens struct{ source *entra.Source }
+
+// Token implements imap.Tokens.
+func (t tenantTokens) Token(ctx context.Context, _, refused string) (imap.Token, error) {
+	token, ends, err := t.source.Held(ctx, refused)
+	return imap.Token{Value: token, Expiry: ends}, err
+}
+
+// signIn shows a person where to sign in.
+func (a *app) signIn(page, code string) {
+	fmt.Fprintf(a.stderr, "To sign in, open %s and type in the code %s\n", render.Escape(page), render.Escape(code))
 }

@@ -254,6 +254,9 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 	if later, ok := errors.AsType[*pendingError](r.err); ok {
 		for _, s := range r.task.steps {
 			e.retry[s.Address] = retry{next: later.next, kind: WaitMail, names: []string{later.what}}
+		}
+		return nil
+	}
 	if refusal, ok := errors.AsType[*providers.Error](r.err); ok && refusal.Reason == providers.NotYet {
 		for _, s := range r.task.steps {
 			pause := max(refusal.Wait, min(max(e.retry[s.Address].pause*3/2, notYetMin), notYetMax))

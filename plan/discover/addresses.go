@@ -28,6 +28,9 @@ func (o *observer) addresses(ctx context.Context) {
 		if host.SMTPProbe == "" || host.SMTPProbe == "off" {
 			continue
 		}
+		if _, ok := o.sys.Directory(host.Key()); ok {
+			continue // it knows better
+		}
 		telling := map[string]bool{}
 		for _, address := range slices.Compact(slices.Sorted(slices.Values(wanted[host.Key()]))) {
 			domain := address[strings.LastIndexByte(address, '@')+1:]

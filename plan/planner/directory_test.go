@@ -99,6 +99,7 @@ func TestTenantKnowsEverything(t *testing.T) {
 		"alias/sales@lab.example": "account/anna@lab.example",
 		"list/team@lab.example":   "account/jens@lab.example",
 		"access/jens@lab.example": "account/jens@lab.example",
+		"shared/info@lab.example": "account/jens@lab.example",
 		"copy/jens@lab.example":   "access/jens@lab.example",
 		"copy/info@lab.example":   "access/info@lab.example",
 		"access/info@lab.example": "application/microsoft365",

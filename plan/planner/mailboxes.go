@@ -54,6 +54,15 @@ func (p *planner) mailboxes() {
 			Repeat: hold.Repeat, Until: hold.Until, Expect: expect, Undo: plan.NoneNeeded,
 		})
 	}
+	// Those who get rights on a shared mailbox have to be there.
+	for _, m := range p.open() {
+		if !p.hasDirectory(m.On) {
+			continue // a person makes both in the order that suits
+		}
+		for _, who := range slices.Concat(m.FullAccess, m.SendAs) {
+			p.after("shared/"+m.Target, "account/"+who)
+		}
+	}
 }
 
 // account plans the account at the target and returns its step's address, ""

@@ -183,7 +183,7 @@ func (p *planner) application(on string) string {
 	if dir.Application || p.exchangeByHand(on) {
 		return ""
 	}
-	p.add(plan.Step{Address: address, Phase: plan.Provision, Action: plan.Create, To: []string{"known at " + on}, Undo: plan.NoneNeeded})
+	p.add(plan.Step{Address: address, Phase: plan.Provision, Action: plan.Create, To: []string{"mailboxes can be given to it"}, Undo: plan.NoneNeeded})
 	return address
 }
 

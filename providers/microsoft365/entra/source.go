@@ -22,6 +22,7 @@ type Source struct {
 
 	room    chan struct{} // holds one: whoever reads or writes what follows
 	token   string
+	ends    time.Time
 	renewAt time.Time
 	failed  error // a refusal that asking again doesn't change, until failedTo
 	until   time.Time
@@ -30,38 +31,43 @@ type Source struct {
 // Token returns a token that is good for a while yet. Errors are *providers.Error; a
 // refusal of the credential is kept for some seconds, so that many workers
 // aren't many failed sign-ins.
-func (s *Source) Token(ctx context.Context) (string, error) { return s.get(ctx, "") }
+func (s *Source) Token(ctx context.Context) (string, error) {
+	token, _, err := s.Held(ctx, "")
+	return token, err
+}
 
 // Renew returns a token other than refused, which the service didn't take. Of many
 // callers with the same refused token one fetches a new one for all.
 func (s *Source) Renew(ctx context.Context, refused string) (string, error) {
-	return s.get(ctx, refused)
+	token, _, err := s.Held(ctx, refused)
+	return token, err
 }
 
-func (s *Source) get(ctx context.Context, refused string) (string, error) {
+// Held is Token, or Renew where refused isn't "", and says when the token ends.
+func (s *Source) Held(ctx context.Context, refused string) (token string, ends time.Time, err error) {
 	select {
 	case s.room <- struct{}{}:
 		defer func() { <-s.room }()
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return "", time.Time{}, context.Cause(ctx)
 	}
 	now := s.clock.Now()
 	if s.token != "" && s.token != refused && now.Before(s.renewAt) {
-		return s.token, nil
+		return s.token, s.ends, nil
 	}
 	if s.failed != nil && now.Before(s.until) {
-		return "", s.failed
+		return "", time.Time{}, s.failed
 	}
 	g, err := s.fetch(ctx)
 	if err != nil {
 		if providers.ReasonOf(err) == providers.Authentication {
 			s.failed, s.until = err, now.Add(10*time.Second)
 		}
-		return "", err
+		return "", time.Time{}, err
 	}
 	// A life that is shorter than twice the lead is halved.
-	s.token, s.renewAt, s.failed = g.token, now.Add(max(g.life-early, g.life/2)), nil
-	return s.token, nil
+	s.token, s.ends, s.renewAt, s.failed = g.token, now.Add(g.life), now.Add(max(g.life-early, g.life/2)), nil
+	return s.token, s.ends, nil
 }
 
 // Claims are what an application's token says of it. Tokens are opaque to those who carry
