@@ -515,7 +515,7 @@ func addMember(t *Tenant, p params) ([]any, *cmdletError) {
 		return nil, missing(p.text("Member"))
 	}
 	address := fmt.Sprint(r["PrimarySmtpAddress"])
-	if fold(g.Members, address) {
+	if containsFold(g.Members, address) {
 		return nil, &cmdletError{400, "Microsoft.Exchange.Management.Tasks.MemberAlreadyExistsException", "The recipient \"" + address + "\" is already a member of the group \"" + g.Name + "\"."}
 	}
 	g.Members = append(g.Members, address)

@@ -150,12 +150,12 @@ func (w *world) mailbox(id string) *Mailbox {
 }
 
 func (m *Mailbox) has(address string) bool {
-	return strings.EqualFold(m.Address, address) || fold(m.Aliases, address)
+	return strings.EqualFold(m.Address, address) || containsFold(m.Aliases, address)
 }
 
 func (w *world) group(id string) *Group {
 	return find(w.Groups, func(g *Group) bool {
-		return strings.EqualFold(g.GUID, id) || strings.EqualFold(g.Address, id) || strings.EqualFold(g.Name, id) || fold(g.Aliases, id)
+		return strings.EqualFold(g.GUID, id) || strings.EqualFold(g.Address, id) || strings.EqualFold(g.Name, id) || containsFold(g.Aliases, id)
 	})
 }
 
@@ -170,7 +170,7 @@ func find[T any](list []*T, is func(*T) bool) *T {
 	return nil
 }
 
-func fold(list []string, s string) bool {
+func containsFold(list []string, s string) bool {
 	return slices.ContainsFunc(list, func(l string) bool { return strings.EqualFold(l, s) })
 }
 
