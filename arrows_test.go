@@ -53,7 +53,7 @@ var layers = []struct {
 	{"providers/dkim", []string{"=plan", "=providers"}, "a provider knows neither the engine nor another provider"},
 	{"providers/secret", []string{"=plan", "=providers"}, "a provider knows neither the engine nor another provider"},
 	{"providers/webhook", []string{"=providers"}, "a provider knows neither the engine nor another provider"},
-	{"providers", []string{"=plan"}, "contracts speak the vocabulary"},
+	{"providers", []string{"=plan", "plan/trace", "plan/inventory"}, "contracts speak the vocabulary"},
 }
 
 type listed struct {

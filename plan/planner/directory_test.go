@@ -68,13 +68,13 @@ func TestTenantKnowsEverything(t *testing.T) {
 		"create dns/lab.example/CNAME/selector1._domainkey",
 		"create dns/lab.example/CNAME/selector2._domainkey",
 		"by-hand forwarder/bills@lab.example",
-		"create shared/info@lab.example",
 		"create access/anna@lab.example",
-		"create access/info@lab.example",
 		"create access/jens@lab.example",
 		"create alias/sales@lab.example",
 		"change domain/lab.example/dkim",
 		"create list/team@lab.example",
+		"create shared/info@lab.example",
+		"create access/info@lab.example",
 	}, provisioned(p)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
