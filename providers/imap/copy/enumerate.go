@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -363,29 +364,70 @@ func (r *run) rekey(ctx context.Context, src session, f *folder, sel imap.Select
 }
 
 // digests reads messages of the selected folder and calls fn with what they hold.
-// Messages that are gone meanwhile are left out.
+// Messages that are gone meanwhile are left out. One that is there and is not sent is an
+// error: nothing may be concluded from its absence.
 func digests(ctx context.Context, s session, uids []uint32, fn func(uid uint32, d digest) error) error {
 	for len(uids) > 0 {
 		var sets []string
+		left := map[uint32]bool{}
 		for len(uids) > 0 && len(sets) < 16 {
 			n := min(len(uids), 128)
+			for _, uid := range uids[:n] {
+				left[uid] = true
+			}
 			sets = append(sets, imap.FormatSet(slices.Clone(uids[:n])))
 			uids = uids[n:]
 		}
-		err := s.FetchBodies(ctx, sets, func(m imap.Meta, size int64, body io.Reader) error {
-			h := newHasher()
-			n, err := io.Copy(h, body)
-			if err == nil && n != size {
-				err = io.ErrUnexpectedEOF
-			}
-			if err != nil {
-				return err
-			}
-			return fn(m.UID, h.sum())
-		})
+		err := digestSets(ctx, s, sets, left, fn)
 		if err != nil && !missing(err) {
+			return err
+		}
+		if len(left) == 0 {
+			continue
+		}
+		sets = nil
+		for uid := range left {
+			sets = append(sets, imap.FormatSet([]uint32{uid})) // as reader.next
+		}
+		if err := digestSets(ctx, s, sets, left, fn); err != nil && !missing(err) {
+			return err
+		}
+		if err := withheld(ctx, s, left); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// digestSets takes those messages out of left that came.
+func digestSets(ctx context.Context, s session, sets []string, left map[uint32]bool, fn func(uid uint32, d digest) error) error {
+	return s.FetchBodies(ctx, sets, func(m imap.Meta, size int64, body io.Reader) error {
+		h := newHasher()
+		n, err := io.Copy(h, body)
+		if err == nil && n != size {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		delete(left, m.UID)
+		return fn(m.UID, h.sum())
+	})
+}
+
+// withheld is an error when any of the messages, which were asked for and didn't come, is there.
+func withheld(ctx context.Context, s session, left map[uint32]bool) error {
+	if len(left) == 0 {
+		return nil
+	}
+	var there []uint32
+	if err := s.FetchMeta(ctx, imap.FormatSet(slices.Collect(maps.Keys(left))), imap.FetchItems{}, func(m imap.Meta) error {
+		there = append(there, m.UID)
+		return nil
+	}); err != nil || len(there) == 0 {
+		return err
+	}
+	return &providers.Error{Op: "read folder", Reason: providers.Protocol,
+		Err:    fmt.Errorf("the server lists messages and does not send them (UIDs %.200s)", imap.FormatSet(there)),
+		Remedy: "look at them with a mail program; as long as they can't be read it is not known whether messages in doubt are among them"}
 }

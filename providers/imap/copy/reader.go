@@ -91,6 +91,13 @@ func (d *reader) next(ctx context.Context) *imap.Visit {
 		return nil
 	}
 	sets, _ := cut(l.order)
+	if l.twice {
+		// One by one: a single message that the server can't send may have kept all others of its set back.
+		sets = sets[:0]
+		for _, p := range l.order {
+			sets = append(sets, imap.FormatSet([]uint32{p.uid}))
+		}
+	}
 	return &imap.Visit{
 		Raw:    l.f.Raw,
 		Opened: func(sel imap.Selected) error { return sameFolder(l.f, sel) },
@@ -163,7 +170,7 @@ func (d *reader) message(ctx context.Context, l *lot, m imap.Meta, size int64, o
 // done takes note of how a lot went. What did not come is asked for once more before it is believed.
 func (d *reader) done(l *lot, err error) {
 	switch {
-	case err == nil || missing(err):
+	case err == nil || missing(err) || providers.ReasonOf(err) == providers.BadMessage:
 		if len(l.asked) == 0 {
 			return
 		}

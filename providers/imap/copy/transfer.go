@@ -30,10 +30,12 @@ type item struct {
 	plain bool     // it is sent without keywords, because it was refused with them
 }
 
-// missing reports whether err only says that messages didn't come.
+// missing reports whether err only says that messages didn't come, or that the server refuses to send
+// them: one that it can't read makes Exchange refuse the whole set. A refusal that passes
+// (throttling) says nothing of what is there.
 func missing(err error) bool {
 	_, ok := errors.AsType[*imap.MissingError](err)
-	return ok
+	return ok && !passing(err)
 }
 
 // transferAll copies what is on the folders' lists.

@@ -45,7 +45,7 @@ type IMAPTrouble struct {
 	ThrottleAppends int           // every nth APPEND is refused once: "Request is throttled", NO
 	ThrottleFetches int           // every nth command that reads, with BAD
 	ThrottleLogins  int           // every nth login
-	RefuseLogins    int           // every nth login and the next one are refused, although the token is good
+	RefuseLogins    int           // so many logins after the first are refused, although the token is good
 	Backoff         time.Duration // the time that it names, 0 = 250 ms
 	SizeAsBAD       bool          // a message that is too large is "Command Argument Error. 11"
 	ErrorLimit      bool          // the tenth refusal ends the session
@@ -168,7 +168,7 @@ func (m *Mailboxes) login(o IMAPOptions, user, token string) (refusal, challenge
 	if every(m.logins, m.trouble.ThrottleLogins) {
 		return "NO " + m.busy(), ""
 	}
-	if n := m.trouble.RefuseLogins; every(m.logins, n) || m.logins > n && every(m.logins-1, n) {
+	if m.logins > 1 && m.logins <= 1+m.trouble.RefuseLogins {
 		return "NO AUTHENTICATE failed.", ""
 	}
 	if m.dead[token] || o.Token != nil && !o.Token(user, token) {

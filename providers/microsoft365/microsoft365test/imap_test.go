@@ -248,7 +248,7 @@ func TestAMailboxThatIsNotReady(t *testing.T) {
 // nothing is there twice, and another token is fetched for all at once.
 func TestTokensEndMidSession(t *testing.T) {
 	t.Parallel()
-	w := newTenancy(t, microsoft365test.IMAPTrouble{ExpireMidway: 40, RefuseLogins: 2})
+	w := newTenancy(t, microsoft365test.IMAPTrouble{ExpireMidway: 20, RefuseLogins: 3})
 	const n = 120
 	for i := range n {
 		w.deliver("INBOX", message(i))
@@ -300,7 +300,7 @@ func (w *tenancy) once(folder string, n int) {
 func TestEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newTenancy(t, microsoft365test.IMAPTrouble{
-		ThrottleAppends: 11, ThrottleFetches: 13, ThrottleLogins: 5, RefuseLogins: 7, Backoff: 37 * time.Millisecond,
+		ThrottleAppends: 11, ThrottleFetches: 13, ThrottleLogins: 5, RefuseLogins: 3, Backoff: 37 * time.Millisecond,
 		ErrorLimit: true, LoseAppends: 23, CutAppends: 29, LateAppends: 31, NoUID: 7,
 		StoredSize: true, MixItems: true, Rev2: true, NonMail: true, Hidden: true, ExpireMidway: 50,
 	})
