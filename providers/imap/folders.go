@@ -58,6 +58,12 @@ func (e *CollisionError) Error() string {
 // The error is a *CollisionError.
 func MapFolders(source, target []ListEntry, rules plan.FolderRules) ([]Mapping, error) {
 	m := mapper{source: source, target: target, rules: rules, folds: foldsNames(target), moved: map[string]string{}}
+	m.there = make(map[string]ListEntry, len(target))
+	for _, t := range target {
+		if _, twice := m.there[m.key(t.Name)]; !twice {
+			m.there[m.key(t.Name)] = t
+		}
+	}
 	m.special()
 	for from, to := range rules.Map {
 		m.moved[canonical(from)] = to
@@ -83,7 +89,8 @@ type mapper struct {
 	source, target []ListEntry
 	rules          plan.FolderRules
 	folds          bool
-	moved          map[string]string // source name -> target name, where they differ by rule
+	there          map[string]ListEntry // the target's folders by key
+	moved          map[string]string    // source name -> target name, where they differ by rule
 }
 
 // canonical spells INBOX one way.
@@ -179,11 +186,8 @@ func (m *mapper) place(s ListEntry) Mapping {
 		above = above[:i]
 	}
 	mapping := Mapping{Source: s, Target: canonical(to), Create: true}
-	for _, t := range m.target {
-		if m.key(t.Name) == m.key(mapping.Target) {
-			mapping.Target, mapping.Raw, mapping.Create = t.Name, t.Raw, !t.Selectable
-			break
-		}
+	if t, ok := m.there[m.key(mapping.Target)]; ok {
+		mapping.Target, mapping.Raw, mapping.Create = t.Name, t.Raw, !t.Selectable
 	}
 	if mapping.Target == "INBOX" {
 		mapping.Create = false
