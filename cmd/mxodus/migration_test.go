@@ -175,6 +175,9 @@ func (w *world) migration(p pace) *folder {
 		"{primary}", w.dns.primary, "{secondary}", w.dns.secondary, "{oldMX}", fmt.Sprint(w.oldMX.Port), "{newMX}", w.newMX.Addr,
 		"{provision}", text(p.provision), "{notice}", text(p.notice), "{repeat}", text(p.repeat), "{delta}", text(p.delta), "{hold}", text(p.hold),
 	).Replace(testHCL)
+	if w.source.client == nil {
+		hcl = strings.NewReplacer(`ca_file     = "old.pem"`, `tls         = "none"`, `ca_file     = "new.pem"`, `tls         = "none"`).Replace(hcl)
+	}
 	table, oldPasswords, newPasswords := "address,target,name\n", "address,password\n", "address,password\n"
 	for _, a := range w.people {
 		table += a + "," + a + "," + a[:4] + "\n"

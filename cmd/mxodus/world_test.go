@@ -88,11 +88,18 @@ func embeddedHost(t *testing.T, use map[string]string, pass func(string) string,
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := memoryHost(t, m, use, pass)
+	h.client, h.ca = m.Authority().Client(), string(m.Authority().PEM())
+	return h
+}
+
+// memoryHost is a mail server in this process.
+func memoryHost(t *testing.T, m *imaptest.Memory, use map[string]string, pass func(string) string) *mailHost {
+	t.Helper()
 	t.Cleanup(func() { m.Close() })
 	made := map[string]bool{}
 	return &mailHost{
-		address: m.Address(), client: m.Authority().Client(), ca: string(m.Authority().PEM()), pass: pass,
-		finish: func() { m.Close() },
+		address: m.Address(), pass: pass, finish: func() { m.Close() },
 		open: func(a string) {
 			if made[a] {
 				if err := m.SetPassword(a, pass(a)); err != nil {
@@ -208,6 +215,7 @@ lists         MX    10 lists.other.example.
 // servers choose those of a world: real ones, or the embedded ones.
 type servers struct {
 	dovecot, bind bool
+	record        *recorder // of the embedded mail servers, which then do without TLS
 	people        int
 	latency       time.Duration // of the embedded mail servers; a hundred times it of the old MX
 }
@@ -227,6 +235,9 @@ func startWorldOn(t *testing.T, s servers, zone string) *world {
 	if s.dovecot {
 		w.source = dovecotHost(t, imaptest.DovecotOptions{Store: "maildir", SpecialUse: germanFolders}, sourcePassword)
 		w.target = dovecotHost(t, imaptest.DovecotOptions{Store: "mdbox", SpecialUse: englishFolders}, targetPassword)
+	} else if s.record != nil {
+		w.source = s.record.host(t, "source", germanFolders, sourcePassword)
+		w.target = s.record.host(t, "target", englishFolders, targetPassword)
 	} else {
 		w.source = embeddedHost(t, germanFolders, sourcePassword, s.latency)
 		w.target = embeddedHost(t, englishFolders, targetPassword, s.latency)
