@@ -62,9 +62,6 @@ func flipsRecord(s plan.Step) bool { return s.Phase == plan.Flip && dnsRole(s.Ad
 // answer asks all checks at the same time. What several of them look at is
 // looked at once.
 func (e *Engine) answer(ctx context.Context, refs []plan.CheckRef) []Answer {
-	e.probeMu.Lock()
-	e.probed = nil // a round believes no earlier one
-	e.probeMu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(withRound(ctx), roundLimit, errTooSlow)
 	defer cancel()
 	list := make([]Answer, len(refs))
@@ -93,6 +90,7 @@ type round struct {
 	sets   memo[providers.Answer]
 	pages  memo[providers.Page]
 	greets memo[providers.Exchanger]
+	takers memo[probed]
 }
 
 type roundKey struct{}
@@ -112,24 +110,35 @@ func roundOf(ctx context.Context) *round {
 	return &round{}
 }
 
-// memo remembers one result a key. It is safe for concurrent use.
+// memo remembers one result a key. It is safe for concurrent use; who comes second
+// waits for the first.
 type memo[V any] struct {
 	mu   sync.Mutex
-	once map[string]func() (V, error)
+	seen map[string]*remembered[V]
+}
+
+type remembered[V any] struct {
+	done  chan struct{}
+	value V
+	err   error
 }
 
 func (m *memo[V]) get(key string, f func() (V, error)) (V, error) {
 	m.mu.Lock()
-	if m.once == nil {
-		m.once = map[string]func() (V, error){}
+	if r, ok := m.seen[key]; ok {
+		m.mu.Unlock()
+		<-r.done
+		return r.value, r.err
 	}
-	run, ok := m.once[key]
-	if !ok {
-		run = sync.OnceValues(f)
-		m.once[key] = run
+	r := &remembered[V]{done: make(chan struct{})}
+	if m.seen == nil {
+		m.seen = map[string]*remembered[V]{}
 	}
+	m.seen[key] = r
 	m.mu.Unlock()
-	return run()
+	defer close(r.done)
+	r.value, r.err = f()
+	return r.value, r.err
 }
 
 // flip is one domain whose records the flip has still to write.

@@ -173,18 +173,32 @@ func (e *Engine) addressAt(ctx context.Context, host plan.Host, address string, 
 }
 
 // exchanger returns who can be asked by RCPT TO about address, and whether its
-// answer tells anything: a server that takes a random name takes every name.
+// answer tells anything: a server that takes a random name takes every name. It is asked
+// once a round, elsewhere once a minute.
 func (e *Engine) exchanger(ctx context.Context, host plan.Host, address string) (server string, telling bool, why string) {
 	_, domain, _ := strings.Cut(address, "@")
 	key := host.Key() + "\n" + domain
-	e.probeMu.Lock()
-	defer e.probeMu.Unlock()
-	if e.probed == nil {
-		e.probed = map[string]probed{}
-	}
-	if p, ok := e.probed[key]; ok && e.Clock.Now().Sub(p.at) < time.Minute {
+	if r, ok := ctx.Value(roundKey{}).(*round); ok {
+		p, _ := r.takers.get(key, func() (probed, error) { return e.control(ctx, host, domain), nil })
 		return p.server, p.telling, p.why
 	}
+	e.probeMu.Lock()
+	p, ok := e.probed[key]
+	e.probeMu.Unlock()
+	if !ok || e.Clock.Now().Sub(p.at) >= time.Minute {
+		p = e.control(ctx, host, domain)
+		e.probeMu.Lock()
+		if e.probed == nil {
+			e.probed = map[string]probed{}
+		}
+		e.probed[key] = p
+		e.probeMu.Unlock()
+	}
+	return p.server, p.telling, p.why
+}
+
+// control asks the exchanger of domain about a name that nobody has.
+func (e *Engine) control(ctx context.Context, host plan.Host, domain string) probed {
 	p := probed{at: e.Clock.Now()}
 	switch servers := e.newExchangers(host, domain); {
 	case host.SMTPProbe == "off":
@@ -193,20 +207,24 @@ func (e *Engine) exchanger(ctx context.Context, host plan.Host, address string) 
 		p.why = "the plan names no new MX for " + domain
 	default:
 		p.server = servers[0]
-		control := fmt.Sprintf("mxodus-%s@%s", e.Random(), domain)
-		taken, _, err := e.Systems.RecipientProbe().Accepts(ctx, p.server, control)
+		taken, _, err := e.Systems.RecipientProbe().Accepts(ctx, p.server, fmt.Sprintf("mxodus-%s@%s", e.token(), domain))
 		switch {
 		case err != nil:
 			p.why = fmt.Sprintf("%s could not be asked: %v", p.server, err)
-			p.telling = false
 		case taken:
 			p.why = p.server + " takes mail for every name"
 		default:
 			p.telling = true
 		}
 	}
-	e.probed[key] = p
-	return p.server, p.telling, p.why
+	return p
+}
+
+// token is e.Random, for one caller at a time.
+func (e *Engine) token() string {
+	e.probeMu.Lock()
+	defer e.probeMu.Unlock()
+	return e.Random()
 }
 
 type probed struct {
@@ -246,7 +264,7 @@ func bulkCopyComplete(_ context.Context, e *Engine, a *Answer) {
 			a.no("%s had no full pass yet", mailboxOf(s))
 		case st.Result.Doubt > 0:
 			a.no("%s has messages in doubt, which the next pass settles", mailboxOf(s))
-		case now.Sub(st.LastPass) > 24*time.Hour+s.Repeat:
+		case now.Sub(st.LastPass) > copyAge:
 			a.no("the last pass over %s is older than a day", mailboxOf(s))
 		}
 		if st.Result.Quarantined > 0 {

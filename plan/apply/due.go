@@ -162,6 +162,12 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 				st = e.Record.State(s.Address)
 			}
 		}
+		if gate != "" && s.Phase == plan.Flip && !e.alreadyMade(s) {
+			if stale := e.copiesFirst(o, now); len(stale) > 0 {
+				waits = append(waits, Waiting{Kind: Dependency, Step: s.Address, Names: stale})
+				continue
+			}
+		}
 		if gate != "" && !e.alreadyMade(s) {
 			w, err := e.gate(ctx, gate, s, now)
 			if err != nil {
@@ -226,6 +232,15 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 	}
 	shut, err := e.emptyGates(ctx, o, t, now)
 	return tasks, earliest(append(waits, shut...)), err
+}
+
+// copiesFirst are the passes that the flip waits for, because the last one would
+// be a day old. One that can't be made holds nothing up: the check bulk_copy_complete tells.
+func (e *Engine) copiesFirst(o outlook, now time.Time) []string {
+	return slices.DeleteFunc(o.staleCopies(now), func(address string) bool {
+		_, trouble := e.retry[address]
+		return trouble
+	})
 }
 
 // wholeGroup reports whether all of a domain's flip records that are not made

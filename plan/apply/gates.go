@@ -243,7 +243,7 @@ func (e *Engine) emptyGates(ctx context.Context, o outlook, t timeline.Times, no
 			}
 			continue
 		}
-		if w.Gate == "" {
+		if w.Gate == "" || p == plan.Flip && len(e.copiesFirst(o, now)) > 0 {
 			continue
 		}
 		shut, err := e.gate(ctx, w.Gate, stand, now)

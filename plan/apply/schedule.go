@@ -191,6 +191,24 @@ func mailboxOf(s plan.Step) string {
 	return address
 }
 
+// copyAge is how old the last pass over a mailbox may be at the flip; a pass is
+// made copyMargin before that, so that the gate's answer doesn't change while it is asked.
+const (
+	copyAge    = 24 * time.Hour
+	copyMargin = 10 * time.Minute
+)
+
+// staleCopies are the copies whose next pass has to be made before the flip.
+func (o outlook) staleCopies(now time.Time) []string {
+	var list []string
+	for _, s := range o.steps(plan.BulkCopy) {
+		if st := o.record.State(s.Address); isPass(s) && st.Passes > 0 && !now.Before(st.LastPass.Add(copyAge-copyMargin)) {
+			list = append(list, s.Address)
+		}
+	}
+	return list
+}
+
 // passDue returns when the next pass of step s is due; ok is false when no
 // further pass is. The first pass of each step is due at once, but for a hold
 // step, whose mailbox the delta passes look after until they have converged.
@@ -208,7 +226,15 @@ func (o outlook) passDue(s plan.Step, t timeline.Times, now time.Time) (at time.
 	case kind == "copy" && o.done(s.Address):
 		// Passes go on until the flip has begun: the last one before it is
 		// never older than a day.
-		if !o.record.Flipped().IsZero() || repeat <= 0 {
+		if !o.record.Flipped().IsZero() {
+			return time.Time{}, false
+		}
+		start, known := t.Start[plan.Flip]
+		fresh := later(st.LastPass.Add(copyAge-copyMargin), start)
+		switch {
+		case known && (repeat <= 0 || fresh.Before(st.LastPass.Add(repeat))):
+			return fresh, true
+		case repeat <= 0:
 			return time.Time{}, false
 		}
 		return st.LastPass.Add(repeat), true
