@@ -48,6 +48,7 @@ type server struct {
 	address string
 	config  *tls.Config
 	account string // "" = user
+	below   string // prefix of personal folders and separator: "INBOX." for Courier; "" = none and "/"
 }
 
 func (s server) name() string {
@@ -57,6 +58,22 @@ func (s server) name() string {
 	return s.account
 }
 
+// raw is how the server calls a folder.
+func (s server) raw(name string) string {
+	if s.below == "" || name == "INBOX" {
+		return name
+	}
+	return s.below + strings.ReplaceAll(name, "/", s.below[len(s.below)-1:])
+}
+
+// canonical undoes raw.
+func (s server) canonical(name string) string {
+	if s.below == "" || name == "INBOX" {
+		return name
+	}
+	return strings.ReplaceAll(strings.TrimPrefix(name, s.below), s.below[len(s.below)-1:], "/")
+}
+
 func (s server) read(t testing.TB) map[string][]imaptest.Mail {
 	t.Helper()
 	return imaptest.Read(t, s.address, s.config, s.name(), password)
@@ -64,7 +81,11 @@ func (s server) read(t testing.TB) map[string][]imaptest.Mail {
 
 func (s server) fill(t testing.TB, mails []imaptest.GeneratedMail) {
 	t.Helper()
-	imaptest.Fill(t, s.address, s.config, s.name(), password, "/", "", mails)
+	separator := "/"
+	if s.below != "" {
+		separator = s.below[len(s.below)-1:]
+	}
+	imaptest.Fill(t, s.address, s.config, s.name(), password, separator, s.below, mails)
 }
 
 // client is an independent client, for what users do.
@@ -85,7 +106,7 @@ func (s server) client(t testing.TB) *imapclient.Client {
 func (s server) selected(t testing.TB, folder string) *imapclient.Client {
 	t.Helper()
 	c := s.client(t)
-	if _, err := c.Select(folder, nil).Wait(); err != nil {
+	if _, err := c.Select(s.raw(folder), nil).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	return c
