@@ -37,7 +37,7 @@ var layers = []struct {
 	{"plan/inventory", []string{"=plan", "plan/literal"}, "facts are values"},
 	{"plan", nil, "the vocabulary imports nothing of ours"},
 	{"state", []string{"=plan", "state"}, "state imports the vocabulary alone"},
-	{"providers/providertest", []string{"=plan", "=providers"}, "a suite knows the contract alone"},
+	{"providers/providertest", []string{"=plan", "plan/inventory", "=providers"}, "a suite knows the contract alone"},
 	{"providers/imap", []string{"=plan", "=providers", "state", "providers/imap"}, "a provider knows neither the engine nor another provider"},
 	{"providers/dns", []string{"=plan", "plan/mailrecords", "=providers", "providers/dns"}, "a provider knows neither the engine nor another provider"},
 	{"providers/cloudflare", []string{"=plan", "=providers", "providers/dns", "providers/cloudflare"}, "a host of zones knows what zones have in common, and no other host"},
@@ -53,7 +53,7 @@ var layers = []struct {
 	{"providers/dkim", []string{"=plan", "=providers"}, "a provider knows neither the engine nor another provider"},
 	{"providers/secret", []string{"=plan", "=providers"}, "a provider knows neither the engine nor another provider"},
 	{"providers/webhook", []string{"=providers"}, "a provider knows neither the engine nor another provider"},
-	{"providers", []string{"=plan", "plan/trace", "plan/inventory"}, "contracts speak the vocabulary"},
+	{"providers", []string{"=plan", "plan/inventory"}, "contracts speak the vocabulary"},
 }
 
 type listed struct {

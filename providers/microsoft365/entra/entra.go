@@ -207,9 +207,20 @@ func (c *Client) retried(ctx context.Context, secret string, ask func() (*oauth2
 	}
 }
 
+// grantOf takes the token's life as the service said it: x/oauth2 makes a time of it by the
+// system's clock, and for client credentials keeps nothing else.
 func grantOf(t *oauth2.Token) grant {
-	life := time.Duration(t.ExpiresIn) * time.Second
-	if life <= 0 {
+	life := time.Duration(0)
+	switch v := t.Extra("expires_in").(type) {
+	case float64:
+		life = time.Duration(v) * time.Second
+	case string:
+		n, err := strconv.Atoi(v)
+		if err == nil {
+			life = time.Duration(n) * time.Second
+		}
+	}
+	if life <= 0 || life > 24*time.Hour {
 		life = time.Hour // RFC 6749 §5.1: a service that says nothing documents it: 60 to 90 minutes
 	}
 	return grant{t.AccessToken, life}

@@ -134,6 +134,12 @@ func TestShortLife(t *testing.T) {
 	if tenant.Tokens() != 1 {
 		t.Errorf("a token that is good for a minute was fetched %d times at once", tenant.Tokens())
 	}
+	_ = c.Sleep(t.Context(), 31*time.Second)
+	if token, err := source.Token(t.Context()); err != nil || tenant.Tokens() != 2 {
+		t.Errorf("a token that is good for 29 s more is still used: %d issued, %v", tenant.Tokens(), err)
+	} else if _, ends, _ := source.Held(t.Context(), ""); !ends.Equal(c.Now().Add(time.Minute)) {
+		t.Errorf("%.5s… ends %s, and it is %s", token, ends, c.Now())
+	}
 }
 
 func certificate(t *testing.T, from, to time.Time) (*x509.Certificate, string) {

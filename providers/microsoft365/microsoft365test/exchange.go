@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -360,7 +361,7 @@ func getFullAccess(t *Tenant, p params) ([]any, *cmdletError) {
 		return nil, err
 	}
 	out := []any{map[string]any{"Identity": m.Name, "User": "NT AUTHORITY\\SELF", "AccessRights": []string{"FullAccess", "ReadPermission"}, "IsInherited": false, "Deny": false}}
-	for who := range m.Full {
+	for _, who := range slices.Sorted(maps.Keys(m.Full)) {
 		out = append(out, map[string]any{"Identity": m.Name, "User": who, "AccessRights": []string{"FullAccess"}, "IsInherited": false, "Deny": false})
 	}
 	return out, nil
@@ -390,7 +391,7 @@ func getSendAs(t *Tenant, p params) ([]any, *cmdletError) {
 		return nil, err
 	}
 	var out []any
-	for who := range m.SendAs {
+	for _, who := range slices.Sorted(maps.Keys(m.SendAs)) {
 		out = append(out, map[string]any{"Identity": m.Name, "Trustee": who, "AccessRights": []string{"SendAs"}, "AccessControlType": "Allow"})
 	}
 	return out, nil
