@@ -269,7 +269,9 @@ func (s *directorySuite) list(t *testing.T) {
 	}
 	s.Add(s.at("other"))
 	s.Member(s.team.Address, s.at("other"))
-	s.reach(t, "list", q, func(f providers.DirectoryFacts) bool { return all(f) && slices.Contains(sole(f).Deliver, s.at("other")) })
+	s.reach(t, "list", q, func(f providers.DirectoryFacts) bool {
+		return all(f) && slices.Contains(sole(f).Deliver, s.at("other"))
+	})
 }
 
 func (s *directorySuite) forwarder(t *testing.T) {
