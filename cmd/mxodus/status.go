@@ -102,6 +102,12 @@ func (a *app) statusView(r *running, st apply.Status, running string) render.Sta
 		if ps.End.IsZero() {
 			ps.End = forecast[p.Phase].End
 		}
+		if p.Phase == plan.Delta && p.End.IsZero() && !st.Converges.IsZero() {
+			ps.End = st.Converges
+			if ps.End.Before(now) {
+				ps.End = now
+			}
+		}
 		if p.Phase == st.Phase && !p.Start.IsZero() && !p.Start.After(now) {
 			v.Since = p.Start
 		}
@@ -140,6 +146,7 @@ func (a *app) statusView(r *running, st apply.Status, running string) render.Sta
 		v.Failures = append(v.Failures, render.Failure{Step: f.Step, Error: f.Words, At: f.At, Remedy: "mend it and run mxodus apply again"})
 	}
 	v.Unsure = st.Unsure
+	v.Late = lateSenders(st.Late)
 	for _, s := range st.Tasks {
 		provable := !strings.HasPrefix(s.Address, "retire/host/")
 		v.ToDo = append(v.ToDo, render.ToDo{Step: s.Address, Instructions: s.Detail, Proof: provable})
@@ -162,4 +169,12 @@ func who(p *plan.Plan, w apply.Waiting) string {
 		return "whoever can mend " + strings.Join(w.Names, ", ")
 	}
 	return ""
+}
+
+func lateSenders(list []apply.LateSender) []render.LateSender {
+	out := make([]render.LateSender, len(list))
+	for i, l := range list {
+		out[i] = render.LateSender(l)
+	}
+	return out
 }

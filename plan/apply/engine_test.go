@@ -95,7 +95,7 @@ func newWorld() *world {
 		zone: map[string]plan.RRset{}, servers: []string{"ns1:53", "ns2:53"}, lag: 20 * time.Second, served: map[string]map[string]timed{},
 		passes: map[string]int{}, pending: map[string][]int{}, modes: map[string][]providers.PassMode{}, passErr: map[string]error{},
 		compared: map[string]providers.Comparison{}, closed: map[string]bool{}, accounts: map[string]bool{}, knows: map[string]bool{},
-		post: post{source: map[string][]providers.Found{}, target: map[string][]providers.Found{}},
+		arrivals: map[string][]providers.Arrival{}, post: post{source: map[string][]providers.Found{}, target: map[string][]providers.Found{}},
 	}
 	for _, a := range []string{"anna@acme.example", "jens@acme.example"} {
 		w.accounts[a], w.knows[a] = true, true

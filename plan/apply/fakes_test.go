@@ -100,6 +100,7 @@ type world struct {
 	sent     []string
 	sendErr  error
 	post     post
+	arrivals map[string][]providers.Arrival
 }
 
 type timed struct {

@@ -58,7 +58,13 @@ func (e *Engine) onePass(ctx context.Context, s plan.Step, m plan.Mailbox) error
 	if err != nil {
 		return err
 	}
-	return e.note(ctx, state.Entry{Step: s.Address, Event: evPass, Data: b})
+	if err := e.note(ctx, state.Entry{Step: s.Address, Event: evPass, Data: b}); err != nil {
+		return err
+	}
+	if mode == providers.AfterFlip && result.Copied+result.Quarantined > 0 {
+		return e.noteStragglers(ctx, m)
+	}
+	return nil
 }
 
 // errValidation says that something was compared and is not as it has to be.

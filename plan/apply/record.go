@@ -52,6 +52,7 @@ const (
 	evUnsent    = "unsent"        // data.to: refused before it was taken
 	evClosed    = "closed"        // the mailbox's copy is closed; data.address
 	evArchived  = "archived"      // data.files: name -> SHA-256
+	evStraggler = "straggler"     // mail reached the source after the flip; data is a Straggler
 	evProbe     = "probe"         // a message of a probe was sent, found or given up; data is a ProbeResult
 )
 
@@ -62,6 +63,9 @@ type passEntry struct {
 	Began  time.Time
 	Result providers.PassResult
 }
+
+// recentPasses is how many passes are remembered one by one.
+const recentPasses = 24
 
 // Failure is why a step could not be done.
 type Failure struct {
@@ -86,6 +90,7 @@ type StepState struct {
 	Drift                        *Drift
 	Passes                       int
 	Quiet                        int       // passes in a row that found nothing to do
+	Recent                       []bool    // of the newest passes, oldest first: did it find nothing to do?
 	LastPass                     time.Time // end of the last one
 	LastBegan                    time.Time
 	LastCopied                   time.Time // end of the last one that copied a message
@@ -111,17 +116,19 @@ type Record struct {
 	checks map[string]Answer
 	closed map[string]bool
 
-	flipped   time.Time // when the flip's first write was about to be made; zero before and after a rollback
-	touched   bool      // the flip was begun at some time, also when it was rolled back since
-	rolling   bool      // this plan is a rollback and has begun
-	preflight bool
-	backPlan  string // digest of the plan that the newest rollback plan takes back
-	backFile  string
-	lastSeq   int64
-	snapshots map[string][]plan.RRset
-	mailPass  map[string]time.Time // last pass of any kind, by source address
-	policies  map[string][]seenPolicy
-	lastAt    time.Time // of the newest entry
+	flipped    time.Time // when the flip's first write was about to be made; zero before and after a rollback
+	touched    bool      // the flip was begun at some time, also when it was rolled back since
+	rolling    bool      // this plan is a rollback and has begun
+	preflight  bool
+	backPlan   string // digest of the plan that the newest rollback plan takes back
+	backFile   string
+	lastSeq    int64
+	snapshots  map[string][]plan.RRset
+	mailPass   map[string]time.Time // last pass of any kind, by source address
+	stragglers map[string]Straggler // by key
+	probes     map[string]bool      // Message-IDs of probes
+	policies   map[string][]seenPolicy
+	lastAt     time.Time // of the newest entry
 }
 
 // stepKey tells whether an entry of an earlier plan is about the same thing.
@@ -149,7 +156,8 @@ func NewRecord(p *plan.Plan, entries []state.Entry) *Record {
 	r := &Record{
 		plan: p, keys: map[string]string{}, steps: map[string]*StepState{},
 		ends: map[plan.Phase]time.Time{}, gates: map[string]time.Time{}, checks: map[string]Answer{},
-		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{}, policies: map[string][]seenPolicy{},
+		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{},
+		stragglers: map[string]Straggler{}, probes: map[string]bool{}, policies: map[string][]seenPolicy{},
 	}
 	for _, s := range p.Steps {
 		r.keys[s.Address] = stepKey(p, s)
@@ -192,6 +200,12 @@ func (r *Record) fold(e state.Entry) {
 	if e.Step == "" {
 		r.foldRun(e, d)
 		return
+	}
+	if e.Event == evProbe {
+		var p ProbeResult
+		if json.Unmarshal(e.Data, &p) == nil {
+			r.probes[p.ID] = true // also one of another plan
+		}
 	}
 	if e.Event == evPass {
 		if kind, address, ok := strings.Cut(e.Step, "/"); ok && kind != "carry_back" {
@@ -247,6 +261,7 @@ func (r *Record) fold(e state.Entry) {
 		st.Passes++
 		st.LastPass, st.LastBegan, st.Result, st.Failed = e.At, p.Began, p.Result, nil
 		st.Copied += p.Result.Copied
+		st.Recent = append(slices.Clone(st.Recent[max(0, len(st.Recent)-recentPasses+1):]), !p.Result.Changed())
 		if p.Result.Changed() {
 			st.Quiet = 0
 		} else {
@@ -279,6 +294,11 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 		r.snapshots[d.Domain] = d.Sets
 	case evBackPlan:
 		r.backPlan, r.backFile = d.Of, d.File
+	case evStraggler:
+		var s Straggler
+		if json.Unmarshal(e.Data, &s) == nil {
+			r.stragglers[s.key()] = s
+		}
 	case evClosed:
 		r.closed[d.Address] = true
 	case evPolicy:

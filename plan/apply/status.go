@@ -27,6 +27,8 @@ type Status struct {
 	Tasks     []plan.Step // by-hand steps that wait for a person
 	Unsure    []string    // recipients whose notice may not have arrived
 	Flipped   time.Time
+	Late      []LateSender // hosts that sent mail to the old MX after the flip
+	Converges time.Time    // when the delta passes will probably be over; zero: not foreseeable, or they are
 }
 
 // TroubleNote is a step that failed or drifted, with the words for it.
@@ -115,6 +117,8 @@ func (e *Engine) Status() (Status, error) {
 			}
 		}
 	}
+	s.Late = LateSenders(e.Record.Stragglers())
+	s.Converges = o.converges()
 	s.Waits = earliest(s.Waits)
 	s.Next = mostPressing(s.Waits)
 	for _, m := range e.Migration.Mailboxes {

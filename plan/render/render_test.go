@@ -157,6 +157,7 @@ func testStatus(t testing.TB) Status {
 		Failures: []Failure{{Step: "notice/users", Error: `send mail to anna@acme.example by 127.0.0.1:25: refused: "550 no"`, Remedy: "mend the address", At: berlin(t, "2027-01-13 18:00")}},
 		ToDo:     []ToDo{{Step: "retire/host/ionos", Instructions: []string{"Cancel the contract."}}, {Step: "account/x@acme.example", Instructions: []string{"Create it."}, Proof: true}},
 		Unsure:   []string{"jens@acme.example"},
+		Late:     []LateSender{{Host: "mail." + hostile, IP: "192.0.2.7", Messages: 3, Last: berlin(t, "2027-01-15 19:10"), From: []string{"news@shop.example"}, Mailboxes: []string{"anna@acme.example", "jens@acme.example"}}},
 		Running:  "apply, pid 4711 on host.example",
 	}
 }

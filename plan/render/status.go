@@ -31,7 +31,8 @@ type Status struct {
 	Failures  []Failure
 	ToDo      []ToDo   // by-hand steps that are due and not done
 	Unsure    []string // recipients whose notice may or may not have arrived
-	Running   string   // who holds the lease, in words; "" = nobody
+	Late      []LateSender
+	Running   string // who holds the lease, in words; "" = nobody
 }
 
 // StepCounts add up to the plan's steps. ByHand are those of the waiting ones
@@ -278,6 +279,7 @@ func (t *statusText) trouble() {
 			t.para("", "      ", t.esc(u))
 		}
 	}
+	t.lateSenders(t.s.Late, t.cal)
 	if len(t.s.Drift) > 0 {
 		t.heading("Drift", "")
 		for _, d := range t.s.Drift {

@@ -28,7 +28,8 @@ type statusJSON struct {
 	Drifted   []driftJSON       `json:"drifted"`
 	Failures  []failureJSON     `json:"failures"`
 	ToDo      []toDoJSON        `json:"to_do"`
-	Unsure    []string          `json:"unsure"` // recipients whose notice may or may not have arrived
+	Unsure    []string          `json:"unsure"`     // recipients whose notice may or may not have arrived
+	Late      []lateSenderJSON  `json:"stragglers"` // hosts that sent mail to the old MX after the flip, the newest first
 }
 
 type stepCountsJSON struct {
@@ -100,7 +101,7 @@ func StatusJSON(w io.Writer, s Status) error {
 		Steps:     stepCountsJSON{s.Steps.Total, s.Steps.Done, s.Steps.Failed, s.Steps.Waiting, s.Steps.ByHand},
 		BlockedBy: []string{}, Mailboxes: []mailboxJSON{}, Drift: []string{}, Number: s.Number, At: s.At, Since: known(s.Since),
 		Running: s.Running, Phases: []phaseStatusJSON{}, Blockers: []blockerJSON{}, Drifted: []driftJSON{}, Failures: []failureJSON{},
-		ToDo: []toDoJSON{}, Unsure: list(s.Unsure),
+		ToDo: []toDoJSON{}, Unsure: list(s.Unsure), Late: lateSendersJSON(s.Late),
 	}
 	if s.Next != nil {
 		out.Next = &nextJSON{s.Next.Kind, s.Next.Gate, s.Next.Step, known(s.Next.Until), s.Next.Who}
