@@ -48,7 +48,8 @@ FAIL name_servers  acme.example: ns1 \x1b[2Jserves one thing [name_server_lag]
      what to do    wait
      configured    acme.mx.hcl:12
 
-8 of 14 things don't work. mxodus explain CODE says more about a code; then run mxodus doctor again.
+8 of 14 things don't work. mxodus explain CODE says more about a code.
+Next: mend them, and run mxodus doctor again.
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out, want)

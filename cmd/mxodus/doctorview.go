@@ -29,7 +29,7 @@ func (a *app) showFindings(list []findingJSON) error {
 	case bad == 0:
 		fmt.Fprintf(&v.b, "\nAll %d things work. Next: mxodus plan -out plans/0001.plan\n", len(list))
 	default:
-		fmt.Fprintf(&v.b, "\n%d of %d things don't work. mxodus explain CODE says more about a code; then run mxodus doctor again.\n", bad, len(list))
+		fmt.Fprintf(&v.b, "\n%d of %d things don't work. mxodus explain CODE says more about a code.\nNext: mend them, and run mxodus doctor again.\n", bad, len(list))
 	}
 	_, err := a.stdout.Write([]byte(v.b.String()))
 	return err
@@ -120,10 +120,20 @@ func (v *doctorView) hang(what, text string) {
 	v.fold("     "+v.paint("1", fmt.Sprintf("%-13s", what))+" ", 19, text)
 }
 
+// mostOfText bounds one fact on the screen; -json has it whole.
+const mostOfText = 300
+
 // fold writes text in the columns from indent on, after a head that fills those before.
 func (v *doctorView) fold(head string, indent int, text string) {
 	width := max(30, v.screen.Width-indent)
 	line := ""
+	text = strings.ReplaceAll(text, "\n", "; ") // errors that hold several
+	if r := []rune(text); len(r) > mostOfText {
+		text = string(r[:mostOfText]) + "…"
+		if at := strings.LastIndex(string(r), "  ["); at >= 0 {
+			text += string(r)[at:] // the code is what is looked up
+		}
+	}
 	for _, word := range strings.Fields(render.Escape(text)) {
 		switch {
 		case line == "":

@@ -141,7 +141,7 @@ func port25(ctx context.Context, ns providers.NameServers, domain string, dial f
 		failures = append(failures, host+": "+err.Error())
 	}
 	if len(failures) == 0 {
-		return "there is no exchanger to try port 25 at", nil
+		return "no exchanger of today is known, so it was not tried", nil
 	}
 	return "", &codedError{code: "port_25_blocked", detail: "no exchanger can be reached at port 25 (" + strings.Join(failures, "; ") + ")",
 		remedy: `many networks block port 25: run mxodus where it is open, or set smtp_probe = "host:port" or "off" in the target`}
