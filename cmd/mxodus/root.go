@@ -30,6 +30,7 @@ func commands() []func(*app) *cobra.Command {
 		newApply,
 		newApprove,
 		newStatus,
+		newServe,
 		newDone,
 		newCheck,
 		newRollback,
