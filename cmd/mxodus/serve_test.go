@@ -186,7 +186,9 @@ func TestServeCommand(t *testing.T) {
 	a.stdout, a.random = in, strings.NewReader(strings.Repeat("r", 100))
 	ctx, cancel := context.WithCancel(context.Background())
 	code := make(chan int, 1)
-	go func() { code <- a.main(ctx, []string{"serve", "-listen", "0.0.0.0:0", "-host", "status.acme.example", "-no-dns", "-json"}) }()
+	go func() {
+		code <- a.main(ctx, []string{"serve", "-listen", "0.0.0.0:0", "-host", "status.acme.example", "-no-dns", "-json"})
+	}()
 	var said serveJSON
 	if err := json.NewDecoder(out).Decode(&said); err != nil || !said.Token {
 		t.Fatalf("%+v, %v", said, err)
