@@ -18,6 +18,7 @@ type Mapping struct {
 	Raw      string // the target's own name on the wire, "" when it isn't there yet
 	Create   bool   // it has to be made
 	Excluded bool   // by the rules, or because nothing can be in it (Source.Selectable is false)
+	Why      string // it is excluded although no rule says so: in words
 }
 
 // CollisionError says that several source folders would become one at the target, and
@@ -51,13 +52,16 @@ func (e *CollisionError) Error() string {
 //     source has none for a use, names in many languages do;
 //  3. others keep their names.
 //
-// Staging folders of ours are nobody's mail and are left out.
+// Staging folders of ours are nobody's mail and are left out. So are, unless rules.Map or rules.Include names them,
+// folders of Exchange that hold no mail, and Gmail's views of starred and important messages. Names that
+// Exchange or Gmail doesn't take are changed as little as can be.
 //
-// INBOX is INBOX, however it is spelled. A target that spells it "Inbox" is Exchange, which takes
-// names that differ in case, in the Unicode form or in blanks at the end for the same: there they collide, too.
+// INBOX is INBOX, however it is spelled. Exchange and Gmail take names that differ in case, in the
+// Unicode form or in blanks at the end for the same: there they collide, too.
 // The error is a *CollisionError.
 func MapFolders(source, target []ListEntry, rules plan.FolderRules) ([]Mapping, error) {
-	m := mapper{source: source, target: target, rules: rules, folds: foldsNames(target), moved: map[string]string{}}
+	m := mapper{source: source, target: target, rules: rules, folds: isExchange(target) || isGmail(target),
+		toExchange: isExchange(target), toGmail: isGmail(target), fromExchange: isExchange(source), fromGmail: isGmail(source), moved: map[string]string{}}
 	m.there = make(map[string]ListEntry, len(target))
 	for _, t := range target {
 		if _, twice := m.there[m.key(t.Name)]; !twice {
@@ -65,6 +69,7 @@ func MapFolders(source, target []ListEntry, rules plan.FolderRules) ([]Mapping, 
 		}
 	}
 	m.special()
+	m.remainder()
 	for from, to := range rules.Map {
 		m.moved[canonical(from)] = to
 	}
@@ -86,11 +91,12 @@ const StagingPrefix = "mxodus-staging-"
 func IsStaging(name string) bool { return strings.HasPrefix(name, StagingPrefix) }
 
 type mapper struct {
-	source, target []ListEntry
-	rules          plan.FolderRules
-	folds          bool
-	there          map[string]ListEntry // the target's folders by key
-	moved          map[string]string    // source name -> target name, where they differ by rule
+	source, target                               []ListEntry
+	rules                                        plan.FolderRules
+	folds                                        bool
+	toExchange, toGmail, fromExchange, fromGmail bool
+	there                                        map[string]ListEntry // the target's folders by key
+	moved                                        map[string]string    // source name -> target name, where they differ by rule
 }
 
 // canonical spells INBOX one way.
@@ -103,10 +109,6 @@ func canonical(name string) string {
 		return "INBOX/" + rest
 	}
 	return "INBOX"
-}
-
-func foldsNames(target []ListEntry) bool {
-	return slices.ContainsFunc(target, func(e ListEntry) bool { return e.Raw == "Inbox" })
 }
 
 // fold makes one spelling of the names that Exchange takes for the same.
@@ -143,6 +145,19 @@ func (m *mapper) special() {
 	}
 }
 
+// remainder sends what Gmail has archived, and keeps under no label, to the target's archive.
+func (m *mapper) remainder() {
+	if !m.fromGmail || m.toGmail {
+		return
+	}
+	all, _ := find(m.source, `\All`, "")
+	to, ok := find(m.target, `\Archive`, "Archive")
+	if !ok {
+		to.Name = "Archive"
+	}
+	m.moved[all.Name] = to.Name
+}
+
 // find returns the folder of a special use: by attribute, else by name. Of
 // several names, prefer wins, then the one that is first in the table.
 func find(entries []ListEntry, use, prefer string) (ListEntry, bool) {
@@ -173,10 +188,15 @@ func (m *mapper) place(s ListEntry) Mapping {
 	if !s.Selectable || !m.included(s.Name) {
 		return Mapping{Source: s, Excluded: true}
 	}
-	to := s.Name
+	if why := m.notMail(s); why != "" && len(m.rules.Include) == 0 && m.rules.Map[s.Name] == "" {
+		return Mapping{Source: s, Excluded: true, Why: why}
+	}
+	to := m.fit(s.Name)
 	for above := s.Name; ; {
 		if t, ok := m.moved[canonical(above)]; ok {
-			to = t + s.Name[len(above):]
+			if to = t; len(s.Name) > len(above) {
+				to += "/" + m.tidy(s.Name[len(above)+1:])
+			}
 			break
 		}
 		i := strings.LastIndexByte(above, '/')

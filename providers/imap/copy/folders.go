@@ -124,6 +124,9 @@ func (r *run) begin(ctx context.Context) error {
 	for _, m := range mappings {
 		f, isKnown := known[m.Source.Raw]
 		delete(known, m.Source.Raw)
+		if m.Why != "" {
+			r.report(m.Source.Name, "left out: "+m.Why)
+		}
 		if m.Excluded || !m.Source.Selectable {
 			continue
 		}
