@@ -69,7 +69,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	}
 	tokens := map[string]imap.Tokens{}
 	dialer := func(h plan.Host) imap.Host {
-		return imap.Host{Dialer: &imap.Dialer{Tokens: tokens[h.Key()], Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
+		return imap.Host{Dialer: &imap.Dialer{Tokens: tokens[h.Key()], Canary: h.Auth == "xoauth2", Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
 	}
 	for _, h := range m.Sources {
 		s.sources[h.Key()] = dialer(h)

@@ -29,6 +29,7 @@ type Dialer struct {
 	Clock   providers.Clock // decides whether a certificate is in date; nil = the system's clock
 	Root    string          // folder that Host.CAFile is relative to
 	Spool   string          // folder for messages too large for memory, "" = the system's
+	Canary  bool            // the copy engine tries one message of its own before the first of a mailbox
 	Tokens  Tokens          // for Host.Auth "xoauth2"; nil = the host's secret is the token
 
 	// Dial makes the TCP connection; nil = net.Dialer. Tests put faults here.

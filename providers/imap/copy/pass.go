@@ -105,7 +105,7 @@ func (r *run) stages(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes} {
+	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes} {
 		if err := r.stopped(); err != nil {
 			return err
 		}

@@ -45,12 +45,13 @@ type end struct {
 	host    plan.Host
 	account providers.Account
 	dial    func(context.Context) (session, error)
+	canary  bool
 	proven  atomic.Bool // a login has succeeded in this pass
 }
 
 // newEnd makes the end of a mailbox at a host.
 func newEnd(side string, d *imap.Dialer, address string, credentials plan.SecretRef) *end {
-	e := &end{key: side + " " + d.Host.Key() + " " + d.Address(), host: d.Host, account: providers.Account{Address: address, Credentials: credentials}}
+	e := &end{key: side + " " + d.Host.Key() + " " + d.Address(), host: d.Host, canary: d.Canary, account: providers.Account{Address: address, Credentials: credentials}}
 	e.dial = func(ctx context.Context) (session, error) {
 		s, err := d.Connect(ctx, e.account)
 		if err != nil {

@@ -59,6 +59,8 @@ type IMAPTrouble struct {
 	Rev2            bool          // IMAP4rev2 and ENABLE are offered; whoever switches it on gets wrong answers
 	NonMail         bool          // Calendar, Notes and the like show up in LIST
 	Hidden          bool          // folder "Files" is listed, with items that have no header
+	LoseDates       bool          // messages get the time at which they came
+	LoseFlags       bool          // messages come without the flags they were sent with
 	ExpireMidway    int           // at the nth message of FETCHes, the 2nth, 4nth and so on, the session's token ends
 }
 
@@ -229,6 +231,12 @@ func (m *Mailboxes) append(s *imaptest.Stored) imaptest.Fate {
 	}
 	if longestLine(s.Octets) > 10_500 {
 		return imaptest.Fate{Answer: "BAD Command Argument Error. 11"}
+	}
+	if t.LoseDates {
+		s.Date = time.Now()
+	}
+	if t.LoseFlags {
+		clear(s.Flags)
 	}
 	if t.Render == Renders {
 		s.Octets = Render(s.Octets)

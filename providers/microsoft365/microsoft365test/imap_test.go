@@ -102,7 +102,7 @@ func (w *tenancy) copier() copy.Single {
 	to := plan.Host{Kind: "microsoft365", Hostname: "localhost", Port: w.mailboxes.Port(), Auth: "xoauth2", CAFile: "ca.pem", Limits: limits}
 	return copy.Single{
 		Source:        &imap.Dialer{Host: from, Secrets: passwords(password), Clock: w.clock},
-		Target:        &imap.Dialer{Host: to, Clock: w.clock, Root: w.dir, Tokens: &imap.SharedTokens{Clock: w.clock, One: true, Fetch: w.token}},
+		Target:        &imap.Dialer{Host: to, Clock: w.clock, Root: w.dir, Tokens: &imap.SharedTokens{Clock: w.clock, One: true, Fetch: w.token}, Canary: true},
 		SourceAddress: anna, TargetAddress: anna, StateDir: filepath.Join(w.dir, "state"), Clock: w.clock,
 	}
 }
@@ -184,6 +184,44 @@ func TestFlagsAndFoldersAtExchange(t *testing.T) {
 	box, engine := c.Mailbox()
 	if c, err := engine.Compare(t.Context(), box); err != nil || len(c.Missing) != 0 || c.LeftOut != 1 || c.Source != 3 || c.Target != 3 {
 		t.Errorf("compare: %+v, %v", c, err)
+	}
+}
+
+// TestTheCanary: dates and flags are tried with a message of our own first, which is removed again.
+func TestTheCanary(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		trouble microsoft365test.IMAPTrouble
+		words   string
+	}{
+		"kept":       {},
+		"date lost":  {microsoft365test.IMAPTrouble{LoseDates: true}, "the date became"},
+		"flags lost": {microsoft365test.IMAPTrouble{LoseFlags: true}, "the flag \\Seen is gone"},
+		"no answer":  {microsoft365test.IMAPTrouble{CutAppends: 2}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTenancy(t, test.trouble)
+			w.deliver("INBOX", message(1), `\Seen`)
+			r, err := w.copier().Run(t.Context())
+			all, serr := w.mailboxes.Snapshot(anna)
+			if serr != nil {
+				t.Fatal(serr)
+			}
+			for folder := range all {
+				if strings.HasPrefix(folder, imap.StagingPrefix) {
+					t.Errorf("%s is left over", folder)
+				}
+			}
+			if test.words == "" {
+				if err != nil || r.Copied != 1 || !w.mailboxes.Received(`CREATE "MXODUS-STAGING-CANARY`) {
+					t.Errorf("%+v, %v", r, err)
+				}
+				return
+			}
+			if providers.ReasonOf(err) != providers.Refused || !strings.Contains(err.Error(), test.words) || len(all["INBOX"]) != 0 {
+				t.Errorf("%d messages were copied, %v", len(all["INBOX"]), err)
+			}
+		})
 	}
 }
 
