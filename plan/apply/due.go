@@ -58,7 +58,7 @@ func (e *Engine) settle(ctx context.Context, now time.Time) error {
 		}
 		for _, p := range plan.Phases() {
 			// A rollback takes phases back and ends none: the journal's next plan begins there.
-			if e.Plan.Rollback != "" || !o.phaseDue(p, o.times(), now) || !e.emptyPhaseOpen(p) {
+			if e.Plan.Rollback != "" || !o.phaseDue(p, t, now) || !e.emptyPhaseOpen(p) {
 				continue
 			}
 			entries = []state.Entry{runEntry(evPhase, entryData{Phase: p})}
@@ -77,6 +77,7 @@ func (e *Engine) settle(ctx context.Context, now time.Time) error {
 			}
 			e.emit(Event{Type: "phase", Phase: p, State: "done"})
 			changed = true
+			t = o.times()
 		}
 	}
 	return nil

@@ -88,6 +88,7 @@ type world struct {
 	refuse  error           // what Update answers
 	lose    bool            // Update is applied, its answer is lost
 	side    *plan.RRset
+	down    func(what string) error // "name server", "zone", "smtp": why it doesn't answer now; may be nil
 
 	passes   map[string]int
 	pending  map[string][]int // messages that wait at the source, one number a pass
@@ -107,6 +108,13 @@ type timed struct {
 	set   plan.RRset
 	since time.Time
 	old   plan.RRset
+}
+
+func (w *world) answers(what string) error {
+	if w.down == nil {
+		return nil
+	}
+	return w.down(what)
 }
 
 func key(name, typ string) string { return name + " " + typ }
@@ -154,6 +162,9 @@ func (z zone) Features() providers.ZoneFeatures {
 func (z zone) Lookup(_ context.Context, name, typ string) (plan.RRset, error) {
 	z.w.mu.Lock()
 	defer z.w.mu.Unlock()
+	if err := z.w.answers("zone"); err != nil {
+		return plan.RRset{}, err
+	}
 	s := z.w.zone[key(name, typ)]
 	s.Name, s.Type = name, typ
 	return s, nil
@@ -175,6 +186,9 @@ func (z zone) Update(_ context.Context, changes []plan.RRsetChange) error {
 	defer z.w.mu.Unlock()
 	if z.w.dead {
 		return &providers.Error{Reason: providers.Unreachable}
+	}
+	if err := z.w.answers("zone"); err != nil {
+		return err
 	}
 	if z.w.refuse != nil {
 		return z.w.refuse
@@ -224,6 +238,9 @@ func (s servers) Authoritative(context.Context, string) ([]string, error) { retu
 func (s servers) Ask(_ context.Context, server, name, typ string) (providers.Answer, error) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
+	if err := s.w.answers("name server"); err != nil {
+		return providers.Answer{}, err
+	}
 	set := s.w.zone[key(name, typ)]
 	if t, ok := s.w.served[server][key(name, typ)]; ok {
 		set = t.set
@@ -287,6 +304,9 @@ func (n notifier) Send(_ context.Context, m providers.Mail) error {
 	defer n.w.mu.Unlock()
 	if n.w.dead {
 		return errDied
+	}
+	if err := n.w.answers("smtp"); err != nil {
+		return err
 	}
 	if n.w.sendErr != nil {
 		return n.w.sendErr

@@ -73,12 +73,16 @@ func (o outlook) times() timeline.Times {
 		}
 	}
 	// A start may be anchored on any other phase's start: as many rounds as
-	// there are phases settle every chain.
+	// there are phases settle every chain, and most plans need one.
 	for range plan.Phases() {
-		for _, p := range plan.Phases() {
-			if at, ok := t.Resolve(o.plan.Window(p).Start); ok {
-				t.Start[p] = at
+		settled := true
+		for _, w := range o.plan.Schedule {
+			if at, ok := t.Resolve(w.Start); ok && !t.Start[w.Phase].Equal(at) {
+				t.Start[w.Phase], settled = at, false
 			}
+		}
+		if settled {
+			break
 		}
 	}
 	return t
