@@ -299,3 +299,33 @@ func TestOnlyACarryBackStepWritesToTheSource(t *testing.T) {
 		}
 	})
 }
+
+// TestRollbackOfAFlipThatNeverArrived has the machine die when the flip was about to be written: the zone
+// has the old data with the low TTL, which is neither what the flip wanted nor what was there at first.
+func TestRollbackOfAFlipThatNeverArrived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := fixture(time.Now().Add(time.Hour))
+		quick(p)
+		w, j, dir := newLettersWorld(), &memoryJournal{budget: -1}, t.TempDir()
+		agree(t, dir, p, "flip")
+		w.down = func(what string) error {
+			if what == "zone" && !NewRecord(p, j.entries).Flipped().IsZero() {
+				return &providers.Error{Op: "update", Reason: providers.Uncertain}
+			}
+			return nil
+		}
+		runFor(t, lettersEngine(m, p, w, j, dir), 62*time.Minute)
+		w.down = nil
+		if w.updates != 1 || NewRecord(p, j.entries).Flipped().IsZero() {
+			t.Fatalf("%d writes: the flip has not been begun, or it arrived", w.updates)
+		}
+		back := takeBack(t, p, j, plan.Provision, p.Digest)
+		out, err := lettersEngine(m, back, w, j, dir).Run(t.Context())
+		if err != nil || !out.Complete {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		if got := w.zone[key("acme.example.", "MX")].Lines()[0]; got != "3600 MX 10 mx.old.example." {
+			t.Errorf("MX after the rollback: %s", got)
+		}
+	})
+}
