@@ -40,7 +40,9 @@ func commands() []func(*app) *cobra.Command {
 		newManifest,
 		newState,
 		newProviders,
+		newExplain,
 		newVersion,
+		newMan,
 	}
 }
 
@@ -96,6 +98,8 @@ func (a *app) root() *cobra.Command {
 	for _, make := range commands() {
 		root.AddCommand(make(a))
 	}
+	addExamples(root)
+	a.addCompletions(root)
 	cobra.AddTemplateFunc("flags", flagUsages)
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages | trimTrailingWhitespaces", "flags .LocalFlags",
