@@ -83,22 +83,22 @@ func (a *app) reportOf(ctx context.Context, r *running) (render.Report, error) {
 		rep.Mailboxes = append(rep.Mailboxes, box)
 		rep.Quarantine = append(rep.Quarantine, refused...)
 	}
-	for _, s := range r.plan.Steps {
-		addStep(&rep, r, s)
+	h, err := a.history(ctx, r)
+	if err != nil {
+		return rep, err
 	}
+	h.steps(&rep)
 	for _, g := range r.plan.Gates {
-		ap := render.ApprovalReport{Gate: g.Name, Opened: r.engine.Record.Opened(g.Name)}
-		list, err := apply.Approvals(a.dir, g.Name, r.plan.Digest)
+		gate, err := h.gate(a.dir, g)
 		if err != nil {
 			return rep, err
 		}
-		for _, x := range list {
-			ap.By = append(ap.By, x.By)
-		}
-		for _, c := range g.Require {
-			ap.Checks = append(ap.Checks, c.String())
-		}
-		rep.Approvals = append(rep.Approvals, ap)
+		rep.Approvals = append(rep.Approvals, gate)
+	}
+	rep.Flipped, rep.Late = st.Flipped, lateSenders(st.Late)
+	rep.Digests = []render.Digest{{Name: "configuration", Value: r.plan.Config}, {Name: "inventory", Value: r.plan.Inventory}}
+	if r.plan.Parent != "" {
+		rep.Digests = append(rep.Digests, render.Digest{Name: "plan before it", Value: r.plan.Parent})
 	}
 	return rep, nil
 }
@@ -111,15 +111,19 @@ func hostKeys(hosts []plan.Host) string {
 	return strings.Join(keys, ", ")
 }
 
-// addStep reports what a step did to DNS, what a person did, what is still open.
-func addStep(rep *render.Report, r *running, s plan.Step) {
-	st := r.engine.Record.State(s.Address)
+// addStep reports what a step did to DNS, what a person did, what was compared, what is still open.
+func addStep(rep *render.Report, record *apply.Record, s plan.Step) {
+	st := record.State(s.Address)
 	parts := strings.Split(s.Address, "/")
 	switch {
 	case parts[0] == "dns" && len(parts) == 4:
 		rep.DNS = append(rep.DNS, render.RecordReport{Domain: parts[1], Type: parts[2], Name: parts[3], Before: s.From, After: s.To, At: st.Seen})
 	case s.Action == plan.ByHand:
 		rep.ByHand = append(rep.ByHand, render.ByHandReport{Step: s.Address, Done: st.Done, How: st.How})
+	case strings.HasPrefix(s.Address, "validate/probe/"):
+		addProbes(rep, st)
+	case parts[0] == "validate":
+		rep.Checked = append(rep.Checked, render.CheckedReport{Step: s.Address, Done: st.Done, How: st.How})
 	case parts[0] == "notice":
 		rep.Notices = append(rep.Notices, render.NoticeReport{Name: parts[1], Recipients: len(st.Sent), At: st.Done})
 	}

@@ -143,22 +143,38 @@ func ReportHTML(w io.Writer, r Report) error {
 	cal := r.calendar()
 	type byHand struct{ Step, Outcome string }
 	type approval struct {
-		Gate, Outcome string
-		Checks        []string
+		Gate, Outcome  string
+		Agreed, Checks []string
 	}
+	type probe struct{ Probe, Route, Outcome, Class, ID string }
 	data := struct {
 		Report
 		Short, Number4, Verdict string
 		Totals                  MailboxReport
 		Hands                   []byHand
 		Gates                   []approval
+		ProbeRows               []probe
+		Drawn                   template.HTML
 		When                    func(t time.Time) string
-	}{Report: r, Short: short(r.Plan), Number4: planNumber(r.Number), Verdict: r.verdict(), Totals: r.totals(), When: cal.full}
+	}{Report: r, Drawn: r.drawn(cal), Short: short(r.Plan), Number4: planNumber(r.Number), Verdict: r.verdict(), Totals: r.totals(), When: cal.full}
 	for _, b := range r.ByHand {
 		data.Hands = append(data.Hands, byHand{b.Step, b.outcome(cal)})
 	}
 	for _, a := range r.Approvals {
-		data.Gates = append(data.Gates, approval{a.Gate, a.outcome(cal), a.Checks})
+		gate := approval{Gate: a.Gate, Outcome: a.outcome(cal), Checks: a.Checks}
+		for _, g := range a.Agreed {
+			gate.Agreed = append(gate.Agreed, g.agreement(cal))
+		}
+		data.Gates = append(data.Gates, gate)
+	}
+	for _, p := range r.Probes {
+		class := "passes"
+		if p.Failed != "" {
+			class = "bad"
+		} else if p.Done.IsZero() {
+			class = "warns"
+		}
+		data.ProbeRows = append(data.ProbeRows, probe{p.Probe, p.route(), p.outcome(cal), class, p.ID})
 	}
 	return writePage(w, "report.html.tmpl", data)
 }

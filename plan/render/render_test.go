@@ -175,9 +175,17 @@ func testReport(t testing.TB) Report {
 			{Domain: "acme.example", Type: "CNAME", Name: "autodiscover", Before: []string{"3600 CNAME a.example."}}},
 		Quarantine: []Quarantined{{"anna@acme.example", hostile, 42, 160_000_000, "NO [TOOBIG] " + hostile, "quarantine/abc.eml"}},
 		ByHand:     []ByHandReport{{"retire/anna@acme.example", berlin(t, "2027-02-19 10:00"), "proven"}, {Step: "retire/host/ionos"}},
-		Approvals:  []ApprovalReport{{"flip", []string{"kerstin@acme.example"}, berlin(t, "2027-01-15 18:00"), []string{"bulk_copy_complete"}}, {Gate: "decommission"}},
-		Notices:    []NoticeReport{{"users", 2, berlin(t, "2027-01-13 18:00")}},
-		Open:       []string{"retire/host/ionos is not done"},
+		Approvals: []ApprovalReport{{"flip", []string{"kerstin@acme.example"}, berlin(t, "2027-01-15 18:00"), []string{"bulk_copy_complete"},
+			[]AgreedReport{{By: "kerstin@acme.example " + hostile, At: berlin(t, "2027-01-15 10:00"), Expires: berlin(t, "2027-01-16 10:00"), Number: 3, Plan: "sha256:9f2c41d7aa00"}}}, {Gate: "decommission"}},
+		Flipped: berlin(t, "2027-01-15 18:01"), Digests: []Digest{{"configuration", "sha256:c0ffee5e"}},
+		Checked: []CheckedReport{{"validate/mail/anna@acme.example", berlin(t, "2027-01-15 19:00"), "1308 of 1310 there, 2 in quarantine"}, {Step: "validate/dns/acme.example"}},
+		Probes: []ProbeReport{
+			{"trip", "in", "probe@outside.example", "anna@acme.example", "1.probe@outside.example", berlin(t, "2027-01-15 18:10"), berlin(t, "2027-01-15 18:11"), []string{"in " + hostile}, ""},
+			{"trip", "old", "probe@outside.example", "anna@acme.example", "2.probe@outside.example", berlin(t, "2027-01-15 18:10"), time.Time{}, nil, ""},
+			{"trip", "out", "anna@acme.example", "probe@outside.example", "3.probe@acme.example", berlin(t, "2027-01-15 18:10"), time.Time{}, nil, "its receiver says spf=fail " + hostile}},
+		Late:    []LateSender{{Host: "shop." + hostile, IP: "192.0.2.7", Messages: 3, Last: berlin(t, "2027-01-17 09:00"), From: []string{"news@shop.example"}, Mailboxes: []string{"anna@acme.example"}}, {Messages: 1, Last: berlin(t, "2027-01-16 09:00"), Mailboxes: []string{"info@acme.example"}}},
+		Notices: []NoticeReport{{"users", 2, berlin(t, "2027-01-13 18:00")}},
+		Open:    []string{"retire/host/ionos is not done"},
 	}
 }
 

@@ -20,6 +20,8 @@ type Report struct {
 	Timezone  string
 	At        time.Time // when the report was made
 	Complete  bool      // the migration is over
+	Flipped   time.Time // zero: not yet
+	Digests   []Digest  // of what the plan was made from
 
 	Phases     []PhaseTime // in order; phases without a start are still to come
 	Mailboxes  []MailboxReport
@@ -28,7 +30,10 @@ type Report struct {
 	ByHand     []ByHandReport
 	Approvals  []ApprovalReport
 	Notices    []NoticeReport
-	Open       []string // what stands in the way of signing off: failed, drifted, not done
+	Checked    []CheckedReport // what was compared after the flip
+	Probes     []ProbeReport
+	Late       []LateSender // hosts that sent mail to the old MX after the flip
+	Open       []string     // what stands in the way of signing off: failed, drifted, not done
 }
 
 // PhaseTime is when a phase really happened.
@@ -86,6 +91,35 @@ type ApprovalReport struct {
 	By     []string
 	Opened time.Time // zero: still shut
 	Checks []string
+	Agreed []AgreedReport
+}
+
+// AgreedReport is one person's approval of a gate.
+type AgreedReport struct {
+	By          string
+	At, Expires time.Time // Expires zero: never
+	Number      int       // of the plan that was agreed to
+	Plan        string    // its digest
+}
+
+// Digest is a named one.
+type Digest struct{ Name, Value string }
+
+// CheckedReport is a comparison after the flip.
+type CheckedReport struct {
+	Step string
+	Done time.Time // zero: not done
+	How  string    // what was found
+}
+
+// ProbeReport is one message of a probe.
+type ProbeReport struct {
+	Probe, Way string // Way is "in", "old" or "out"
+	From, To   string
+	ID         string // Message-ID
+	Sent, Done time.Time
+	Words      []string // what was found
+	Failed     string   // why it did not pass
 }
 
 // NoticeReport is a message to people.
@@ -270,6 +304,8 @@ func (t *reportText) people() {
 			t.para(dim, "      ", t.esc(q.File))
 		}
 	}
+	t.validation()
+	t.lateSenders(t.r.Late, t.cal)
 	if len(t.r.ByHand) > 0 {
 		t.heading("By hand", "")
 		for _, b := range t.r.ByHand {
@@ -280,6 +316,9 @@ func (t *reportText) people() {
 		t.heading("Gates", "")
 		for _, a := range t.r.Approvals {
 			t.para("", "    ", t.esc(a.Gate)+": "+t.esc(a.outcome(t.cal)))
+			for _, g := range a.Agreed {
+				t.para("", "      ", t.esc(g.agreement(t.cal)))
+			}
 			for _, c := range a.Checks {
 				t.para(dim, "      ", t.esc(c))
 			}
@@ -290,6 +329,26 @@ func (t *reportText) people() {
 		for _, n := range t.r.Notices {
 			t.para("", "    ", t.esc(n.Name)+" to "+plural(n.Recipients, "recipient", "recipients")+", "+t.cal.full(n.At))
 		}
+	}
+}
+
+func (t *reportText) validation() {
+	if len(t.r.Checked)+len(t.r.Probes) > 0 {
+		t.heading("Validation", "")
+	}
+	for _, c := range t.r.Checked {
+		how := "not done"
+		if !c.Done.IsZero() {
+			how = c.How
+		}
+		t.para("", "    ", t.esc(c.Step)+": "+t.esc(how))
+	}
+	for _, p := range t.r.Probes {
+		style := ""
+		if p.Failed != "" {
+			style = red
+		}
+		t.para(style, "    ", "probe "+t.esc(p.Probe)+" "+t.esc(p.route())+": "+t.esc(p.outcome(t.cal)))
 	}
 }
 

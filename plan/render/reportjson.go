@@ -24,6 +24,11 @@ type reportJSON struct {
 	Notices    []noticeReportJSON    `json:"notices"`
 	Open       []string              `json:"open"`
 	Totals     mailboxReportJSONBare `json:"totals"`
+	Flipped    *time.Time            `json:"flipped"`
+	Digests    map[string]string     `json:"digests"`
+	Validation []checkedReportJSON   `json:"validation"`
+	Probes     []probeReportJSON     `json:"probes"`
+	Late       []lateSenderJSON      `json:"stragglers"` // hosts that sent mail to the old MX after the flip
 }
 
 type phaseTimeJSON struct {
@@ -82,10 +87,38 @@ type byHandReportJSON struct {
 }
 
 type approvalReportJSON struct {
-	Gate   string     `json:"gate"`
-	By     []string   `json:"by"`
-	Opened *time.Time `json:"opened"`
-	Checks []string   `json:"checks"`
+	Gate   string       `json:"gate"`
+	By     []string     `json:"by"`
+	Opened *time.Time   `json:"opened"`
+	Checks []string     `json:"checks"`
+	Agreed []agreedJSON `json:"agreed"`
+}
+
+type agreedJSON struct {
+	By      string     `json:"by"`
+	At      *time.Time `json:"at"`
+	Expires *time.Time `json:"expires"`
+	Number  int        `json:"number"`
+	Plan    string     `json:"plan"`
+}
+
+type checkedReportJSON struct {
+	Step string     `json:"step"`
+	Done *time.Time `json:"done"`
+	How  string     `json:"how,omitempty"`
+}
+
+type probeReportJSON struct {
+	Probe  string     `json:"probe"`
+	Way    string     `json:"way"` // "in": by the new MX, "old": by the old one, "out": to the outside
+	From   string     `json:"from"`
+	To     string     `json:"to"`
+	ID     string     `json:"message_id"`
+	Sent   *time.Time `json:"sent"`
+	Done   *time.Time `json:"done"`
+	OK     bool       `json:"ok"`
+	Words  []string   `json:"words"`
+	Failed string     `json:"failed,omitempty"`
 }
 
 type noticeReportJSON struct {
@@ -104,6 +137,7 @@ func ReportJSON(w io.Writer, r Report) error {
 		Migration: r.Migration, Source: r.Source, Target: r.Target, Plan: r.Plan, Number: r.Number, At: r.At, Complete: r.Complete,
 		Phases: []phaseTimeJSON{}, Mailboxes: []mailboxReportJSON{}, DNS: []recordReportJSON{}, Quarantine: []quarantinedJSON{},
 		ByHand: []byHandReportJSON{}, Approvals: []approvalReportJSON{}, Notices: []noticeReportJSON{}, Open: list(r.Open), Totals: bare(r.totals()),
+		Flipped: known(r.Flipped), Digests: map[string]string{}, Validation: []checkedReportJSON{}, Probes: []probeReportJSON{}, Late: lateSendersJSON(r.Late),
 	}
 	for _, p := range r.Phases {
 		out.Phases = append(out.Phases, phaseTimeJSON{p.Phase, known(p.Start), known(p.End)})
@@ -125,10 +159,23 @@ func ReportJSON(w io.Writer, r Report) error {
 		out.ByHand = append(out.ByHand, byHandReportJSON{b.Step, known(b.Done), b.How})
 	}
 	for _, a := range r.Approvals {
-		out.Approvals = append(out.Approvals, approvalReportJSON{a.Gate, list(a.By), known(a.Opened), list(a.Checks)})
+		gate := approvalReportJSON{a.Gate, list(a.By), known(a.Opened), list(a.Checks), []agreedJSON{}}
+		for _, g := range a.Agreed {
+			gate.Agreed = append(gate.Agreed, agreedJSON{g.By, known(g.At), known(g.Expires), g.Number, g.Plan})
+		}
+		out.Approvals = append(out.Approvals, gate)
 	}
 	for _, n := range r.Notices {
 		out.Notices = append(out.Notices, noticeReportJSON{n.Name, n.Recipients, known(n.At)})
+	}
+	for _, d := range r.Digests {
+		out.Digests[d.Name] = d.Value
+	}
+	for _, c := range r.Checked {
+		out.Validation = append(out.Validation, checkedReportJSON{c.Step, known(c.Done), c.How})
+	}
+	for _, p := range r.Probes {
+		out.Probes = append(out.Probes, probeReportJSON{p.Probe, p.Way, p.From, p.To, p.ID, known(p.Sent), known(p.Done), p.Failed == "" && !p.Done.IsZero(), list(p.Words), p.Failed})
 	}
 	return writeJSON(w, out)
 }

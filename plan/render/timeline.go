@@ -82,21 +82,68 @@ const (
 	svgTop, svgRow, svgBottom   = 84, 34, 46
 )
 
-// SimulationSVG draws the timeline as one self-contained SVG 1.1 document: a bar
-// for each phase over an axis of time. Long spans in which nothing changes
-// (the weeks of the hold) are drawn shorter, so that the days around the flip
-// can be read; the axis names every border.
-func SimulationSVG(w io.Writer, s Simulation) error {
-	cal := planCalendar(s.Plan, s.view())
-	height := svgTop + svgRow*len(s.Rows) + svgBottom
-	scale := newScale(s.Rows, s.Plan.Cutover)
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12">`+"\n", svgWidth, height, svgWidth, height)
-	text := func(x float64, y int, anchor, style, words string) {
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="%s" %s>%s</text>`+"\n", x, y, anchor, style, html.EscapeString(Escape(words)))
+// drawing is a timeline: a bar for each phase over an axis of time. Long spans in
+// which nothing changes (the weeks of the hold) are drawn shorter, so that the days around
+// the flip can be read; the axis names every border.
+type drawing struct {
+	strings.Builder
+	scale scale
+	cal   calendar
+	ink   string // of words; lines and bars have colours of their own
+	top   int
+	rows  int
+}
+
+func (d *drawing) bottom() int { return d.top + svgRow*d.rows }
+
+// open begins a document of its own, or an element of a page.
+func (d *drawing) open(title, attributes string) {
+	height := d.bottom() + svgBottom
+	fmt.Fprintf(d, `<svg xmlns="http://www.w3.org/2000/svg" %sviewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12">`+"\n", attributes, svgWidth, height)
+	fmt.Fprintf(d, `<title>%s</title>`, html.EscapeString(Escape(title)))
+}
+
+func (d *drawing) text(x float64, y int, anchor, style, words string) {
+	fmt.Fprintf(d, `<text x="%.1f" y="%d" text-anchor="%s" %s>%s</text>`+"\n", x, y, anchor, style, html.EscapeString(Escape(words)))
+}
+
+// axis draws the borders and names them where there is room.
+func (d *drawing) axis(line, faint string) {
+	lastX := -1000.0
+	for i, at := range d.scale.times {
+		x := d.scale.x[i]
+		fmt.Fprintf(d, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s"/>`+"\n", x, d.top-8, x, d.bottom(), line)
+		if x-lastX < 104 {
+			continue // its label would stand in the one before
+		}
+		lastX = x
+		d.text(min(x, svgWidth-svgRight-40), d.bottom()+18, "middle", `fill="`+faint+`" font-size="10"`, d.cal.brief(at))
 	}
-	fmt.Fprintf(&b, `<title>%s: timeline</title><rect width="100%%" height="100%%" fill="#fff"/>`+"\n", html.EscapeString(Escape(s.Plan.Name)))
-	text(16, 26, "start", `font-size="16" font-weight="bold"`, s.Plan.Name+", cutover "+cal.full(s.Plan.Cutover))
+}
+
+// bar is row i. A zero start is not known; words say so, else what happened.
+func (d *drawing) bar(i int, p plan.Phase, start, end time.Time, words string) {
+	y := d.top + svgRow*i
+	style, fill := `fill="`+d.ink+`"`, "#7aa6d8"
+	if p == plan.Flip {
+		style, fill = style+` font-weight="bold"`, "#d9534f"
+	}
+	d.text(svgLeft-12, y+17, "end", style, phaseTitle(p))
+	if start.IsZero() {
+		d.text(svgLeft, y+17, "start", `fill="#999"`, words)
+		return
+	}
+	from, to := d.scale.at(start), d.scale.at(later(end, start))
+	fmt.Fprintf(d, `<rect x="%.1f" y="%d" width="%.1f" height="18" rx="3" fill="%s"><title>%s</title></rect>`+"\n",
+		from, y+4, max(to-from, 3), fill, html.EscapeString(Escape(words)))
+}
+
+// SimulationSVG draws the timeline as one self-contained SVG 1.1 document.
+func SimulationSVG(w io.Writer, s Simulation) error {
+	d := &drawing{scale: newScale(s.Rows, s.Plan.Cutover), cal: planCalendar(s.Plan, s.view()), ink: "#222", top: svgTop, rows: len(s.Rows)}
+	d.open(s.Plan.Name+": timeline", fmt.Sprintf(`width="%d" height="%d" `, svgWidth, d.bottom()+svgBottom))
+	d.WriteString(`<rect width="100%" height="100%" fill="#fff"/>` + "\n")
+	d.text(16, 26, "start", `font-size="16" font-weight="bold"`, s.Plan.Name+", cutover "+d.cal.full(s.Plan.Cutover))
 	var given []string
 	for _, a := range s.Assumed {
 		if a.Given {
@@ -104,45 +151,27 @@ func SimulationSVG(w io.Writer, s Simulation) error {
 		}
 	}
 	if len(given) > 0 {
-		text(16, 46, "start", `fill="#555"`, "supposed: "+strings.Join(given, ", "))
+		d.text(16, 46, "start", `fill="#555"`, "supposed: "+strings.Join(given, ", "))
 	}
-	bottom := svgTop + svgRow*len(s.Rows)
-	lastX := -1000.0
-	for i, at := range scale.times {
-		x := scale.x[i]
-		fmt.Fprintf(&b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#e4e4e4"/>`+"\n", x, svgTop-8, x, bottom)
-		if x-lastX < 104 {
-			continue // its label would stand in the one before
-		}
-		lastX = x
-		text(min(x, svgWidth-svgRight-40), bottom+18, "middle", `fill="#555" font-size="10"`, cal.brief(at))
-	}
+	d.axis("#e4e4e4", "#555")
 	for i, r := range s.Rows {
-		y := svgTop + svgRow*i
-		style, fill := `fill="#222"`, "#7aa6d8"
-		if r.Phase == plan.Flip {
-			style, fill = `fill="#222" font-weight="bold"`, "#d9534f"
+		words := "not known"
+		if !r.Start.IsZero() {
+			words = d.cal.brief(r.Start) + " to " + d.cal.brief(r.End) + ": " + phaseWhat(s.Plan, r.Phase)
 		}
-		text(svgLeft-12, y+17, "end", style, phaseTitle(r.Phase))
-		if r.Start.IsZero() {
-			text(svgLeft, y+17, "start", `fill="#999"`, "not known")
-			continue
-		}
-		from, to := scale.at(r.Start), scale.at(later(r.End, r.Start))
-		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="18" rx="3" fill="%s"><title>%s</title></rect>`+"\n",
-			from, y+4, max(to-from, 3), fill, html.EscapeString(Escape(cal.brief(r.Start)+" to "+cal.brief(r.End)+": "+phaseWhat(s.Plan, r.Phase))))
+		d.bar(i, r.Phase, r.Start, r.End, words)
 	}
 	if e := s.view().earliest(); !e.IsZero() {
-		x := scale.at(e)
+		x := d.scale.at(e)
 		color := "#2e8540"
 		if e.After(s.Plan.Cutover) {
 			color = "#a3121f"
 		}
-		fmt.Fprintf(&b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s" stroke-width="1.5" stroke-dasharray="4 3"/>`+"\n", x, svgTop-8, x, bottom, color)
-		text(min(max(x, 160), svgWidth-160), svgTop-14, "middle", fmt.Sprintf(`fill="%s"`, color), "earliest flip "+cal.brief(e))
+		fmt.Fprintf(d, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s" stroke-width="1.5" stroke-dasharray="4 3"/>`+"\n", x, svgTop-8, x, d.bottom(), color)
+		d.text(min(max(x, 160), svgWidth-160), svgTop-14, "middle", fmt.Sprintf(`fill="%s"`, color), "earliest flip "+d.cal.brief(e))
 	}
-	b.WriteString("</svg>\n")
-	_, err := io.WriteString(w, b.String())
+	d.WriteString("</svg>\n")
+	_, err := io.WriteString(w, d.String())
 	return err
 }
 
