@@ -109,11 +109,14 @@ func (d *drawing) text(x float64, y int, anchor, style, words string) {
 
 // axis draws the borders and names them where there is room.
 func (d *drawing) axis(line, faint string) {
-	lastX := -1000.0
+	lastX, room := -1000.0, 104.0
+	if d.cal.seconds {
+		room = 124
+	}
 	for i, at := range d.scale.times {
 		x := d.scale.x[i]
 		fmt.Fprintf(d, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s"/>`+"\n", x, d.top-8, x, d.bottom(), line)
-		if x-lastX < 104 {
+		if x-lastX < room {
 			continue // its label would stand in the one before
 		}
 		lastX = x
