@@ -34,6 +34,8 @@ type Dialer struct {
 
 	// Dial makes the TCP connection; nil = net.Dialer. Tests put faults here.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	listAhead bool // see ConnectListing
 }
 
 // Address is host:port, with the port of the TLS mode where none is configured.
@@ -69,6 +71,14 @@ func (d *Dialer) Connect(ctx context.Context, a providers.Account) (*Session, er
 		return nil, err
 	}
 	return d.connect(ctx, again)
+}
+
+// ConnectListing is Connect for who calls List first: what List asks goes out with what every session asks, and costs no
+// round trip of its own.
+func (d *Dialer) ConnectListing(ctx context.Context, a providers.Account) (*Session, error) {
+	ahead := *d
+	ahead.listAhead = true
+	return ahead.Connect(ctx, a)
 }
 
 func (d *Dialer) connect(ctx context.Context, who identity) (*Session, error) {

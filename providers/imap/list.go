@@ -40,6 +40,8 @@ func (s *Session) ListSizes(ctx context.Context) ([]ListEntry, error) { return s
 // listing collects what LIST, LSUB and STATUS say.
 type listing struct {
 	s        *Session
+	items    []string // of STATUS
+	sent     []*pending
 	entries  []ListEntry
 	index    map[string]int // raw name -> entry
 	lsub     map[string]bool
@@ -65,27 +67,22 @@ func (l *listing) count(raw string, err error) error {
 	return err
 }
 
-func (s *Session) listAll(ctx context.Context, sizes bool) ([]ListEntry, error) {
-	leave, err := s.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	l := &listing{s: s, index: map[string]int{}, lsub: map[string]bool{}, statuses: map[string]*Status{}}
-	s.untagged = l.data
+func (s *Session) newListing(sizes bool) *listing {
+	return &listing{s: s, items: s.statusItems(sizes), index: map[string]int{}, lsub: map[string]bool{}, statuses: map[string]*Status{}}
+}
 
-	extended := s.caps["LIST-EXTENDED"] || s.caps["IMAP4REV2"]
-	withStatus := extended && (s.caps["LIST-STATUS"] || s.caps["IMAP4REV2"])
-	items := s.statusItems(sizes)
-
+// ask sends what is asked of all folders at once.
+func (l *listing) ask() error {
+	caps := l.s.caps
 	list := wire.NewCommand("LIST").String("").String("*")
+	extended := caps["LIST-EXTENDED"] || caps["IMAP4REV2"]
 	if extended {
 		options := []string{"SUBSCRIBED"}
-		if s.caps["SPECIAL-USE"] || s.caps["IMAP4REV2"] {
+		if caps["SPECIAL-USE"] || caps["IMAP4REV2"] {
 			options = append(options, "SPECIAL-USE")
 		}
-		if withStatus {
-			options = append(options, "STATUS ("+strings.Join(items, " ")+")")
+		if caps["LIST-STATUS"] || caps["IMAP4REV2"] {
+			options = append(options, "STATUS ("+strings.Join(l.items, " ")+")")
 		}
 		list.Atom("RETURN").Items(options...)
 	}
@@ -93,16 +90,41 @@ func (s *Session) listAll(ctx context.Context, sizes bool) ([]ListEntry, error) 
 	if !extended {
 		sent = append(sent, wire.NewCommand("LSUB").String("").String("*"))
 	}
-	err = s.pipeline(feed(sent), "list the folders of", s.user, func(i int, p *pending) error {
-		if i > 0 {
-			return nil // subscriptions are worth having, not worth failing for
+	for _, c := range sent {
+		p, err := l.s.send(c, "list the folders of", l.s.user)
+		if err != nil {
+			return err
 		}
-		return p.refused()
-	})
+		l.sent = append(l.sent, p)
+	}
+	return nil
+}
+
+func (s *Session) listAll(ctx context.Context, sizes bool) ([]ListEntry, error) {
+	leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.complete(items); err != nil {
+	defer leave()
+	l := s.ahead
+	if s.ahead = nil; l == nil || sizes {
+		l = s.newListing(sizes)
+	}
+	s.untagged = l.data
+	if l.sent == nil {
+		if err := l.ask(); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range l.sent {
+		if err := s.await(p); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.sent[0].refused(); err != nil { // subscriptions are worth having, not worth failing for
+		return nil, err
+	}
+	if err := l.complete(l.items); err != nil {
 		return nil, err
 	}
 	if l.broken != nil {

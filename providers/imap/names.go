@@ -145,6 +145,13 @@ func (s *Session) namespaces() error {
 		}
 		sent = append(sent, p)
 	}
+	if s.listAhead {
+		l := s.newListing(false)
+		if err := l.ask(); err != nil {
+			return err
+		}
+		s.ahead = l
+	}
 	for i, p := range sent {
 		if err := s.await(p); err != nil {
 			return err

@@ -37,6 +37,8 @@ type Session struct {
 	prefix    string   // of the personal namespace
 	foreign   []string // prefixes of other users' and shared namespaces
 	serverID  string
+	listAhead bool
+	ahead     *listing // whose questions are on their way, see ConnectListing
 	greeting  string
 	kind      string    // plan.Host.Kind
 	renew     time.Time // when the token that logged in should be replaced, zero: never
@@ -105,7 +107,7 @@ var errBye = errors.New("the server ended the session")
 func newSession(d *Dialer, l *link, conn net.Conn, br *bufio.Reader, user string) *Session {
 	return &Session{
 		link: l, conn: conn, r: wire.NewReader(br, wire.Limits{}), w: bufio.NewWriterSize(conn, 64<<10),
-		host: d.Address(), user: user, kind: d.Host.Kind, clock: d.Clock, spool: d.Spool, prefix: d.Host.Namespace, release: func() {},
+		host: d.Address(), user: user, kind: d.Host.Kind, clock: d.Clock, spool: d.Spool, prefix: d.Host.Namespace, listAhead: d.listAhead, release: func() {},
 	}
 }
 

@@ -52,8 +52,13 @@ type end struct {
 // newEnd makes the end of a mailbox at a host.
 func newEnd(side string, d *imap.Dialer, address string, credentials plan.SecretRef) *end {
 	e := &end{key: side + " " + d.Host.Key() + " " + d.Address(), host: d.Host, canary: d.Canary, account: providers.Account{Address: address, Credentials: credentials}}
+	var listed atomic.Bool
 	e.dial = func(ctx context.Context) (session, error) {
-		s, err := d.Connect(ctx, e.account)
+		connect := d.Connect
+		if !listed.Swap(true) {
+			connect = d.ConnectListing // a pass begins with a look at all folders
+		}
+		s, err := connect(ctx, e.account)
 		if err != nil {
 			if e.proven.Load() && d.Host.Auth == "xoauth2" && providers.ReasonOf(err) == providers.Authentication {
 				err = &staleLogin{err}
