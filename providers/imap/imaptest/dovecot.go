@@ -107,6 +107,15 @@ func (d *Dovecot) Client() *tls.Config { return d.Authority.Client() }
 // PID is the master process.
 func (d *Dovecot) PID() int { return d.master.cmd.Process.Pid }
 
+// Doveadm is a command of the server's own administration, not started yet; nil where doveadm isn't installed.
+func (d *Dovecot) Doveadm(args ...string) *exec.Cmd {
+	path, err := exec.LookPath("doveadm")
+	if err != nil {
+		return nil
+	}
+	return exec.Command(path, append([]string{"-c", filepath.Join(d.dir, "dovecot.conf")}, args...)...)
+}
+
 // Log is what the server has written to its log.
 func (d *Dovecot) Log() string {
 	log, _ := os.ReadFile(filepath.Join(d.dir, "log"))

@@ -1,5 +1,5 @@
 // Package peers measures mxodus beside other copiers of mail (mbsync,
-// interimap) and beside a floor: a raw copier that
+// interimap, dsync, imapsync) and beside a floor: a raw copier that
 // pipelines FETCH into APPEND and checks nothing. All of them work on the same two
 // Dovecots in turn, through a proxy that counts and delays.
 //
