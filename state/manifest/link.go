@@ -20,9 +20,9 @@ func (t *Tx) Learn(m Message) (made bool, err error) {
 	if !m.InternalDate.IsZero() {
 		date = sql.NullInt64{Int64: m.InternalDate.Unix(), Valid: true}
 	}
-	res, err := t.tx.Exec(`INSERT OR IGNORE INTO message(folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, state, vanished, at, target, target_uidvalidity, target_uid)
-		VALUES (?,?,?,?,?,?,?,?,?,4,?,?,?,?,?)`,
-		m.Folder, m.UIDValidity, m.UID, m.Size, date, strings.Join(m.Flags, " "), m.MessageID, m.Digest, m.Canonical, m.Vanished, m.At.UnixNano(),
+	res, err := t.tx.Exec(`INSERT OR IGNORE INTO message(folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, content, gist, sender, subject, state, vanished, at, target, target_uidvalidity, target_uid)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,4,?,?,?,?,?)`,
+		m.Folder, m.UIDValidity, m.UID, m.Size, date, strings.Join(m.Flags, " "), m.MessageID, m.Digest, m.Canonical, m.Content, m.Gist, m.Sender, m.Subject, m.Vanished, m.At.UnixNano(),
 		m.Target, null(m.TargetUIDValidity), null(m.TargetUID))
 	if err != nil {
 		return false, t.d.wrap(err)

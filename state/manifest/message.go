@@ -59,6 +59,8 @@ type Message struct {
 	InternalDate time.Time // zero = the source has none
 	Flags        []string  // as last brought over
 	MessageID    string
+	Sender       string // address, lower case; "" = none
+	Subject      []byte // the first octets of its digest, nil = none
 	Digest       []byte // SHA-256 of the octets
 	Canonical    []byte // digest of the canonical form; nil = the same as Digest
 	State        State
@@ -99,7 +101,7 @@ const (
 
 const columns = `id, folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, state, vanished, at,
 	COALESCE(target, 0), COALESCE(window, 0), COALESCE(target_uidvalidity, 0), COALESCE(target_uid, 0), COALESCE(staging, 0), COALESCE(staged_uid, 0),
-	content, gist, tier, changed`
+	content, gist, tier, changed, sender, subject`
 
 func scan(rows *sql.Rows) (Message, error) {
 	var m Message
@@ -107,7 +109,7 @@ func scan(rows *sql.Rows) (Message, error) {
 	var flags, changed string
 	var at int64
 	err := rows.Scan(&m.ID, &m.Folder, &m.UIDValidity, &m.UID, &m.Size, &date, &flags, &m.MessageID, &m.Digest, &m.Canonical, &m.State, &m.Vanished, &at,
-		&m.Target, &m.Window, &m.TargetUIDValidity, &m.TargetUID, &m.Staging, &m.StagedUID, &m.Content, &m.Gist, &m.Tier, &changed)
+		&m.Target, &m.Window, &m.TargetUIDValidity, &m.TargetUID, &m.Staging, &m.StagedUID, &m.Content, &m.Gist, &m.Tier, &changed, &m.Sender, &m.Subject)
 	if date.Valid {
 		m.InternalDate = time.Unix(date.Int64, 0).UTC()
 	}
@@ -223,6 +225,16 @@ func (d *DB) Moved(ctx context.Context, digest []byte, pass int64) ([]Message, e
 	return d.list(ctx, "digest=? AND vanished>0 AND vanished>? AND state=4 AND target_uid IS NOT NULL ORDER BY id", digest, pass)
 }
 
+// MovedLike is Moved for a target that renders messages anew, so that their octets tell nothing: m is
+// known by its Message-ID, sender and subject. Without a Message-ID it is known by nothing.
+func (d *DB) MovedLike(ctx context.Context, m Message, pass int64) ([]Message, error) {
+	if m.MessageID == "" {
+		return nil, nil
+	}
+	return d.list(ctx, "vanished>0 AND vanished>? AND message_id=? AND sender=? AND subject IS ? AND state=4 AND target_uid IS NOT NULL ORDER BY id",
+		pass, m.MessageID, m.Sender, m.Subject)
+}
+
 // Gone returns claimed messages with a known place that the source no longer has.
 func (d *DB) Gone(ctx context.Context) ([]Message, error) {
 	return d.list(ctx, "vanished>0 AND state=4 AND target_uid IS NOT NULL ORDER BY target, target_uid")
@@ -255,13 +267,14 @@ func (t *Tx) Intend(m *Message, at time.Time) error {
 	if !m.InternalDate.IsZero() {
 		date = sql.NullInt64{Int64: m.InternalDate.Unix(), Valid: true}
 	}
-	err := t.tx.QueryRow(`INSERT INTO message(folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, content, gist, state, at, target, window, staging)
-		VALUES (?,?,?,?,?,?,?,?,?,?,?,2,?,?,?,?)
+	err := t.tx.QueryRow(`INSERT INTO message(folder, uidvalidity, uid, size, internaldate, flags, message_id, digest, canonical, content, gist, sender, subject, state, at, target, window, staging)
+		VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,2,?,?,?,?)
 		ON CONFLICT(folder, uidvalidity, uid) DO UPDATE SET size=excluded.size, internaldate=excluded.internaldate, flags=excluded.flags,
 			message_id=excluded.message_id, digest=excluded.digest, canonical=excluded.canonical, content=excluded.content, gist=excluded.gist,
+			sender=excluded.sender, subject=excluded.subject,
 			state=2, vanished=0, at=excluded.at, target=excluded.target, window=excluded.window, staging=excluded.staging, staged_uid=NULL, tier=0, changed=''
 		WHERE state=1 RETURNING id`,
-		m.Folder, m.UIDValidity, m.UID, m.Size, date, strings.Join(m.Flags, " "), m.MessageID, m.Digest, m.Canonical, m.Content, m.Gist, at.UnixNano(), m.Target, m.Window,
+		m.Folder, m.UIDValidity, m.UID, m.Size, date, strings.Join(m.Flags, " "), m.MessageID, m.Digest, m.Canonical, m.Content, m.Gist, m.Sender, m.Subject, at.UnixNano(), m.Target, m.Window,
 		sql.NullInt64{Int64: m.Staging, Valid: m.Staging != 0}).Scan(&m.ID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("manifest %s: message with UID %d of folder %d is not to be sent: it has been, or is in doubt", t.d.path, m.UID, m.Folder)

@@ -80,6 +80,8 @@ CREATE TABLE message (
 	gist         BLOB,             -- digest of what identifies it best when content was changed, where it was needed
 	tier         INTEGER NOT NULL DEFAULT 0,  -- how closely a message read back was equal, 0 = not read back
 	changed      TEXT NOT NULL DEFAULT '',    -- what the target changed, words separated by blanks
+	sender       TEXT NOT NULL DEFAULT '',
+	subject      BLOB,             -- the first octets of the subject's digest, NULL = none
 	UNIQUE (folder, uidvalidity, uid),
 	UNIQUE (target, target_uidvalidity, target_uid)
 );
@@ -104,6 +106,8 @@ ALTER TABLE message ADD COLUMN content BLOB;
 ALTER TABLE message ADD COLUMN gist BLOB;
 ALTER TABLE message ADD COLUMN tier INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN changed TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN sender TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN subject BLOB;
 CREATE TABLE staging (
 	id      INTEGER PRIMARY KEY AUTOINCREMENT,
 	raw     TEXT NOT NULL UNIQUE,

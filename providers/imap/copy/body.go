@@ -28,9 +28,9 @@ type body struct {
 	held   *budget
 	cost   int64 // octets of held
 
-	digest    digest
-	messageID string
-	binary    bool // it holds NUL
+	digest digest
+	header header
+	binary bool // it holds NUL
 }
 
 // readBody reads exactly size octets while hashing them. The caller closes the body.
@@ -81,7 +81,7 @@ func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body
 		}
 		head = head[:n]
 	}
-	b.messageID = messageIDOf(head)
+	b.header = headerOf(head)
 	return b, nil
 }
 

@@ -145,7 +145,7 @@ func TestMessageID(t *testing.T) {
 		"":                                                    "",
 		"X-Message-ID: <a@b>\nMessage-Id: c d <e@f>\nTo: x\n": "c d <e@f",
 	} {
-		if got := messageIDOf([]byte(octets)); got != want {
+		if got := headerOf([]byte(octets)).messageID; got != want {
 			t.Errorf("Message-ID of %q is %q, want %q", octets, got, want)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
-	"strings"
 )
 
 // digest is what a message's content is known by. The octets are the first
@@ -25,9 +24,6 @@ func (d digest) rewritten() []byte {
 	}
 	return d.canonical[:]
 }
-
-// headerKept bounds how much of a message is searched for its Message-ID.
-const headerKept = 32 << 10
 
 // hasher computes a digest while octets pass. Most messages are canonical
 // already, so the second hash begins at the first octet that isn't.
@@ -109,36 +105,4 @@ func (h *hasher) sum() digest {
 		h.canonical.Sum(d.canonical[:0])
 	}
 	return d
-}
-
-// messageIDOf is the first Message-ID of a message's header without its brackets, ""
-// when there is none. It helps people to find a message and identifies nothing.
-func messageIDOf(message []byte) string {
-	header := message[:min(len(message), headerKept)]
-	for _, end := range []string{"\r\n\r\n", "\n\n"} {
-		if i := bytes.Index(header, []byte(end)); i >= 0 {
-			header = header[:i]
-		}
-	}
-	const name = "message-id:"
-	for i := 0; i < len(header); {
-		line := header[i:]
-		if n := bytes.IndexByte(line, '\n'); n >= 0 {
-			line = line[:n]
-		}
-		if len(line) >= len(name) && strings.EqualFold(string(line[:len(name)]), name) {
-			rest := string(header[i+len(name):])
-			// A folded field goes on in lines that begin with white space (RFC 5322 §2.2.3).
-			for j := 0; j < len(rest); j++ {
-				if rest[j] == '\n' && (j+1 == len(rest) || rest[j+1] != ' ' && rest[j+1] != '\t') {
-					rest = rest[:j]
-				}
-			}
-			id := strings.Join(strings.Fields(rest), " ")
-			id = strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">")
-			return strings.ToValidUTF8(id[:min(len(id), 998)], "\uFFFD")
-		}
-		i += len(line) + 1
-	}
-	return ""
 }

@@ -27,6 +27,8 @@ type Row struct {
 	UIDValidity       uint32     `json:"uidvalidity"`
 	UID               uint32     `json:"uid"`
 	MessageID         string     `json:"message_id,omitempty"`
+	Sender            string     `json:"sender,omitempty"`
+	SubjectHash       string     `json:"subject_hash,omitempty"` // see SubjectHash
 	Size              int64      `json:"size"`
 	InternalDate      *time.Time `json:"internaldate,omitempty"`
 	Flags             []string   `json:"flags,omitempty"`
@@ -106,7 +108,7 @@ func rows(ctx context.Context, db *manifest.DB, fn func(Row) error) error {
 		if err := db.Of(ctx, f.ID, func(m manifest.Message) error {
 			q := quarantine[m.ID]
 			row := Row{
-				Folder: f.Name, UIDValidity: m.UIDValidity, UID: m.UID, MessageID: m.MessageID, Size: m.Size, Flags: m.Flags,
+				Folder: f.Name, UIDValidity: m.UIDValidity, UID: m.UID, MessageID: m.MessageID, Sender: m.Sender, SubjectHash: hex.EncodeToString(m.Subject), Size: m.Size, Flags: m.Flags,
 				SHA256: hex.EncodeToString(m.Digest), State: m.State.String(), At: m.At, Vanished: m.Vanished != 0,
 				Target: names[m.Target], TargetUIDValidity: m.TargetUIDValidity, TargetUID: m.TargetUID,
 				Reason: q.Reason, Server: q.Words, File: q.File,

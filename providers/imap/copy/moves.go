@@ -21,11 +21,15 @@ type move struct {
 
 // movable returns a vanished message with that content whose copy nobody needs
 // any more, nil when there is none.
-func (r *run) movable(ctx context.Context, dst session, digest []byte) (*manifest.Message, error) {
+func (r *run) movable(ctx context.Context, dst session, row manifest.Message) (*manifest.Message, error) {
 	if !r.moved || r.spec.Mode == providers.BeforeFlip && !moves(dst) {
 		return nil, nil
 	}
-	rows, err := r.m.Moved(ctx, digest, r.finished)
+	rows, err := r.m.Moved(ctx, row.Digest, r.finished)
+	if err == nil && len(rows) == 0 && r.back {
+		// What the target has moved it may have rendered anew before.
+		rows, err = r.m.MovedLike(ctx, row, r.finished)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -204,7 +204,7 @@ func (w *writer) admit(ctx context.Context, it *item) error {
 		w.ops = append(w.ops, w.intend(it))
 		return w.keep(it, manifest.Refusal{Reason: string(providers.TooLarge), Limit: limit})
 	}
-	old, err := w.r.movable(ctx, w.dst, it.row.Digest)
+	old, err := w.r.movable(ctx, w.dst, it.row)
 	if err != nil {
 		it.body.close()
 		return err
