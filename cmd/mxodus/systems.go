@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -103,6 +104,9 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", cfg.Pos, err)
 		}
+		if err := refusedTTLs(d, zone.Features()); err != nil {
+			return nil, err
+		}
 		s.zones[d.Name] = zoneAt{zone, servers}
 	}
 	for _, server := range m.SMTP {
@@ -121,6 +125,19 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		StateDir: filepath.Join(a.dir, ".mxodus"), Clock: a.clock,
 	})
 	return s, nil
+}
+
+// refusedTTLs names every TTL of the configuration that the zone's host would refuse
+// when it is written, weeks from now.
+func refusedTTLs(d plan.Domain, f providers.ZoneFeatures) error {
+	var problems []string
+	for _, r := range (plan.TTLLimits{Minimum: f.MinimumTTL, Maximum: f.MaximumTTL}).Refuse(d) {
+		problems = append(problems, fmt.Sprintf("%s: %s: %s; choose a TTL that the host takes", r.Pos, r.Subject, r.Words))
+	}
+	if len(problems) > 0 {
+		return errors.New(strings.Join(problems, "\n"))
+	}
+	return nil
 }
 
 // hostedZones make zones of hosts with an HTTP interface, by kind.

@@ -108,6 +108,9 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			copying++
 		}
 	}
+	if err := e.watchResolvers(ctx, now); err != nil {
+		return nil, nil, err
+	}
 	groups := map[string][]plan.Step{}
 	for _, s := range e.Plan.Steps {
 		st := e.Record.State(s.Address)

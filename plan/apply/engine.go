@@ -48,6 +48,7 @@ type Engine struct {
 	retry    map[string]retry // by step; only of this run
 	waitTold map[string]bool
 	gates    map[string]gateState
+	resolversAt time.Time // when resolvers are asked again
 	settled  map[string]bool // domains whose flip a run before had begun, and which was looked at
 	busy     occupied
 }

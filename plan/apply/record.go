@@ -33,6 +33,7 @@ const (
 	evEvidence  = "evidence"      // what a gate opened on; data.gate, data.answers
 	evPolicy    = "policy"        // an MTA-STS policy that was seen for the first time; data.domain, data.STS
 	evServers   = "servers"       // what each name server says of a record that was changed; data.views
+	evResolvers = "resolvers"     // what each observed resolver says of a record that was flipped; data.views
 	evHigh      = "ttl.high"      // a server gives the old TTL again
 	evFlip      = "flip.started"  // the first write of the flip is about to be made
 	evSnapshot  = "zone.snapshot" // data.domain, data.sets, data.complete
@@ -234,7 +235,9 @@ func (r *Record) fold(e state.Entry) {
 	case evHigh:
 		st.High = e.At
 	case evServers:
-		st.see(d.Views)
+		st.Servers, st.Fits = d.Views, fitting(d.Views, st.Fits)
+	case evResolvers:
+		st.Resolvers, st.ResolverFits = d.Views, fitting(d.Views, st.ResolverFits)
 	case evWord:
 		st.Word = e.At
 	case evSending:
@@ -325,18 +328,18 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 	}
 }
 
-// see takes over what name servers said. Since when one fits is kept while it does.
-func (st *StepState) see(views []ServerView) {
+// fitting tells since when each server serves what is wanted, given since when it did before.
+func fitting(views []ServerView, before map[string]time.Time) map[string]time.Time {
 	fits := map[string]time.Time{}
 	for _, v := range views {
 		if v.fits() {
 			fits[v.Server] = v.At
-			if since, ok := st.Fits[v.Server]; ok {
+			if since, ok := before[v.Server]; ok {
 				fits[v.Server] = since
 			}
 		}
 	}
-	st.Servers, st.Fits = views, fits
+	return fits
 }
 
 // policyHistory is what runs have seen of the domain's MTA-STS policy, oldest first.

@@ -87,6 +87,8 @@ type zone struct {
 	w              *world
 }
 
+func (z zone) Features() providers.ZoneFeatures { return providers.ZoneFeatures{} }
+
 func (z zone) Records(context.Context) ([]plan.RRset, bool, error) {
 	if !z.w.listable {
 		return nil, false, nil
@@ -115,6 +117,10 @@ type servers struct {
 
 func (s servers) Authoritative(context.Context, string) ([]string, error) {
 	return slices.Sorted(maps.Keys(s.w.servers)), nil
+}
+
+func (s servers) Resolve(context.Context, string, string) (providers.Answer, error) {
+	return providers.Answer{}, errors.New("no resolver is asked here")
 }
 
 func (s servers) Ask(_ context.Context, server, name, typ string) (providers.Answer, error) {

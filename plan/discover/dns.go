@@ -86,8 +86,12 @@ func (o *observer) domain(ctx context.Context, d plan.Domain) error {
 	}
 	seen.Signed = signed(ctx, ns, servers, d.Name)
 	seen.NegativeTTL = o.negativeTTL(ctx, ns, servers, d.Name)
+	f := zone.Features()
+	seen.TTL = plan.TTLLimits{Minimum: f.MinimumTTL, Maximum: f.MaximumTTL}
 	if cfg, ok := o.m.Zone(d.Zone); ok && cfg.Worldly() {
 		seen.SPF = o.includes(ctx, ns, d, sets)
+		seen.Chain = o.chain(ctx, ns, d.Name, seen.Signed)
+		seen.STS = o.policy(ctx, ns, d.Name, sets)
 	}
 	o.mu.Lock()
 	o.inv.Domains = append(o.inv.Domains, seen)

@@ -55,9 +55,10 @@ type Domain struct {
 	Signed      bool     // with DNSSEC (RFC 4035)
 	NegativeTTL uint32   // seconds that "there is no such record" is kept (RFC 2308 §5), 0 = not known
 	Sets        []RRset
-	SPF         []SPFRecord // of other domains that the domain's SPF records lead to
-	STS         STSPolicy   // the MTA-STS policy; the zero value = none, or it could not be had
-	Chain       string      // DNSSEC: how the parent stands to it, one of the Chain constants
+	SPF         []SPFRecord    // of other domains that the domain's SPF records lead to
+	TTL         plan.TTLLimits // of the zone's host
+	STS         STSPolicy      // the MTA-STS policy; the zero value = none, or it could not be had
+	Chain       string         // DNSSEC: how the parent stands to it, one of the Chain constants
 }
 
 // STSPolicy is an MTA-STS policy (RFC 8461 §3.2) as a sender gets it.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/literal"
@@ -59,6 +60,15 @@ func encodeDomain(w *literal.Writer, d Domain) {
 	if d.NegativeTTL > 0 {
 		w.Int("negative_ttl", int64(d.NegativeTTL))
 	}
+	if d.TTL.Minimum > 0 {
+		w.Int("minimum_ttl", int64(d.TTL.Minimum))
+	}
+	if d.TTL.Maximum > 0 {
+		w.Int("maximum_ttl", int64(d.TTL.Maximum))
+	}
+	if d.Chain != ChainUnknown {
+		w.String("chain", d.Chain)
+	}
 	w.Strings("servers", d.Servers)
 	for _, s := range d.Sets {
 		w.Block("rrset", []string{s.Name, s.Type}, func() {
@@ -70,6 +80,14 @@ func encodeDomain(w *literal.Writer, d Domain) {
 	}
 	for _, s := range d.SPF {
 		w.Block("spf", []string{s.Domain}, func() { w.String("text", s.Text) })
+	}
+	if d.STS.Mode != "" {
+		w.Block("mta_sts", nil, func() {
+			w.String("id", d.STS.ID)
+			w.String("mode", d.STS.Mode)
+			w.Int("max_age", int64(d.STS.MaxAge/time.Second))
+			w.Strings("mx", d.STS.MX)
+		})
 	}
 }
 
@@ -176,6 +194,11 @@ func checkFormat(data []byte) error {
 func parseDomain(b *literal.Block) (Domain, error) {
 	bd := literal.Decode(b, 1)
 	d := Domain{Name: bd.Label(0), Complete: bd.Bool("complete"), Signed: bd.Bool("signed"), NegativeTTL: uint32(bd.Int("negative_ttl", 0, 1<<31-1)), Servers: bd.Strings("servers")}
+	d.TTL = plan.TTLLimits{Minimum: uint32(bd.Int("minimum_ttl", 0, 1<<31-1)), Maximum: uint32(bd.Int("maximum_ttl", 0, 1<<31-1))}
+	d.Chain = bd.String("chain")
+	if !slices.Contains([]string{ChainUnknown, ChainNone, ChainValid, ChainBroken, ChainOrphan, ChainUnseen}, d.Chain) {
+		return Domain{}, literal.Errorf(b.Line, "%q is no chain of signatures", d.Chain)
+	}
 	seen := map[string]bool{}
 	for _, sb := range bd.Blocks("rrset") {
 		sd := literal.Decode(sb, 2)
@@ -206,6 +229,16 @@ func parseDomain(b *literal.Block) (Domain, error) {
 			return Domain{}, literal.Errorf(sb.Line, "the SPF record of %s stands here twice", r.Domain)
 		}
 		d.SPF = append(d.SPF, r)
+	}
+	for i, sb := range bd.Blocks("mta_sts") {
+		sd := literal.Decode(sb, 0)
+		d.STS = STSPolicy{ID: sd.String("id"), Mode: sd.String("mode"), MaxAge: time.Duration(sd.Int("max_age", 0, 1<<31-1)) * time.Second, MX: sd.Strings("mx")}
+		if sd.End() != nil {
+			return Domain{}, sd.End()
+		}
+		if i > 0 || d.STS.Mode == "" {
+			return Domain{}, literal.Errorf(sb.Line, "an MTA-STS policy stands once, and has a mode")
+		}
 	}
 	return d, bd.End()
 }

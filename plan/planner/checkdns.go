@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/inventory"
+	"github.com/mxodus/mxodus/plan/mailrecords"
 	"github.com/mxodus/mxodus/plan/spf"
 )
 
@@ -26,6 +28,7 @@ var domainChecks = []struct {
 	{"mta_sts", (*zonePlan).mtaSTS},
 	{"dnssec", (*zonePlan).dnssec},
 	{"ttl_not_lower", (*zonePlan).ttlLower},
+	{"ttl_limits", (*zonePlan).ttlServed},
 	{"max_deletes", (*zonePlan).maxDeletes},
 	{"values_known", (*zonePlan).valuesKnown},
 	{"others_stay", (*zonePlan).othersStay},
@@ -207,33 +210,76 @@ func (z *zonePlan) dmarcCNAME() ([]plan.Finding, string) {
 
 // mtaSTS: do senders hold a policy that names the old MX?
 func (z *zonePlan) mtaSTS() ([]plan.Finding, string) {
-	if len(z.flippedMX()) == 0 {
+	moved := z.flippedMX()
+	if len(moved) == 0 {
 		return nil, ""
 	}
-	policy := append(slices.Clone(z.now[key{"TXT", "_mta-sts"}]), z.now[key{"CNAME", "_mta-sts"}]...)
-	if len(policy) == 0 {
+	record := append(slices.Clone(z.now[key{"TXT", "_mta-sts"}]), z.now[key{"CNAME", "_mta-sts"}]...)
+	sts := z.seen.STS
+	f := plan.Finding{Severity: plan.Warns, Subject: "_mta-sts." + z.domain.Name, Detail: record}
+	remedy := fmt.Sprintf("list old and new MX in https://mta-sts.%s/.well-known/mta-sts.txt and give the record a new id, or set mode testing", z.domain.Name)
+	switch left := z.refusedBySTS(moved); {
+	case sts.Mode == "" && len(record) == 0:
 		return nil, "no MTA-STS policy names the old MX"
+	case sts.Mode == "":
+		f.Summary = "senders hold an MTA-STS policy that names the old MX; in mode enforce they refuse the new one until they have fetched a new policy (RFC 8461 §5)"
+		f.Remedy = "before the flip, earlier than the policy's max_age: " + remedy
+	case len(left) == 0:
+		return nil, fmt.Sprintf("the MTA-STS policy, in mode %s, keeps nobody from the new MX", sts.Mode)
+	case sts.Mode == "enforce":
+		f.Detail = left
+		f.Summary = fmt.Sprintf("senders that know the MTA-STS policy %s refuse the new MX (RFC 8461 §5): the flip waits until the policy lists it and the old one has run out, %s later", sts.ID, plan.FormatDuration(sts.MaxAge))
+		f.Remedy = fmt.Sprintf("at the latest %s before the flip: %s", plan.FormatDuration(sts.MaxAge), remedy)
+	default:
+		f.Detail = left
+		f.Summary = fmt.Sprintf("the MTA-STS policy %s, in mode %s, does not list the new MX", sts.ID, sts.Mode)
+		f.Remedy = remedy
 	}
-	return []plan.Finding{{
-		Severity: plan.Warns, Subject: "_mta-sts." + z.domain.Name, Detail: policy,
-		Summary: "senders hold an MTA-STS policy that names the old MX; in mode enforce they refuse the new one until they have fetched a new policy (RFC 8461 §5)",
-		Remedy:  fmt.Sprintf("before the flip, earlier than the policy's max_age: list old and new MX in https://mta-sts.%s/.well-known/mta-sts.txt and give the record a new id, or set mode testing", z.domain.Name),
-	}}, ""
+	return []plan.Finding{f}, ""
 }
 
-// dnssec: does a change have to be signed?
+// refusedBySTS are the hosts of the new MX that the policy which was seen doesn't list.
+func (z *zonePlan) refusedBySTS(moved []change) []string {
+	if z.seen.STS.Mode == "none" {
+		return nil
+	}
+	rule := mailrecords.Policy{MX: z.seen.STS.MX}
+	var left []string
+	for _, c := range moved {
+		for _, host := range mxHosts(c.new) {
+			if c.name == "@" && host != "." && !rule.Allows(host) {
+				left = append(left, strings.TrimSuffix(host, "."))
+			}
+		}
+	}
+	return normal(left)
+}
+
+// dnssec: does a change have to be signed, and does the chain hold today?
 func (z *zonePlan) dnssec() ([]plan.Finding, string) {
-	switch {
-	case len(z.changes) == 0 || len(z.seen.Servers) == 0:
+	if len(z.changes) == 0 || len(z.seen.Servers) == 0 {
 		return nil, ""
+	}
+	f := plan.Finding{Severity: plan.Warns}
+	switch {
+	case z.seen.Chain == inventory.ChainOrphan:
+		f.Summary = "the parent has a DS, and the zone is not signed: for resolvers that validate, the domain does not exist (RFC 4035 §5)"
+		f.Remedy = "have the registrar take the DS out, or sign the zone; the flip waits for it"
+	case z.seen.Chain == inventory.ChainBroken:
+		f.Summary = "the chain of DNSSEC signatures does not hold: a resolver that validates refuses the domain (RFC 4035 §5)"
+		f.Remedy = "see that the DS fits the zone's keys and that signatures have not run out; the flip waits for it"
 	case !z.seen.Signed:
 		return nil, "the zone is not signed, so no signature has to follow a change"
+	case z.seen.Chain == inventory.ChainNone:
+		return nil, "the zone is signed, and without a DS at the parent nobody validates it"
+	default:
+		f.Summary = "the zone is signed with DNSSEC: where a change is not signed with it, validating resolvers see the name no more (RFC 4035 §5)"
+		if z.seen.Chain == inventory.ChainValid {
+			f.Summary = "the zone is signed with DNSSEC and its chain holds: where a change is not signed with it, validating resolvers see the name no more (RFC 4035 §5)"
+		}
+		f.Remedy = "see that the primary signs what it is sent (inline signing), and that the DS at the registry stays as it is"
 	}
-	return []plan.Finding{{
-		Severity: plan.Warns,
-		Summary:  "the zone is signed with DNSSEC: where a change is not signed with it, validating resolvers see the name no more (RFC 4035 §5)",
-		Remedy:   "see that the primary signs what it is sent (inline signing), and that the DS at the registry stays as it is",
-	}}, ""
+	return []plan.Finding{f}, ""
 }
 
 // ttlLower: is the way back quick?
@@ -247,6 +293,21 @@ func (z *zonePlan) ttlLower() ([]plan.Finding, string) {
 		Summary:  fmt.Sprintf("the TTL during the flip (%s) is not lower than the one after it (%s)", plan.FormatDuration(d.TTLDuring), plan.FormatDuration(d.TTLRestore)),
 		Remedy:   "choose a smaller ttl.during: it is how long going back would take",
 	}}, ""
+}
+
+// ttlServed: does the zone's host take the TTLs that are wanted?
+func (z *zonePlan) ttlServed() (against []plan.Finding, holds string) {
+	if z.seen.TTL != (plan.TTLLimits{}) {
+		holds = "the zone's host takes the TTLs that are wanted"
+	}
+	for _, r := range z.seen.TTL.Refuse(z.domain) {
+		against = append(against, plan.Finding{
+			Severity: plan.Blocks, Subject: r.Subject, Pos: r.Pos,
+			Summary: r.Subject + ": " + r.Words,
+			Remedy:  "choose a TTL that the host takes",
+		})
+	}
+	return against, holds
 }
 
 // maxDeletes: does the plan delete more than somebody allowed?

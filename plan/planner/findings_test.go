@@ -53,6 +53,28 @@ func TestFindings(t *testing.T) {
 		{"no mx", func(m *plan.Migration, _ *inventory.Inventory) {
 			m.Domains[0].Records = slices.DeleteFunc(m.Domains[0].Records, func(r plan.Record) bool { return r.Type == "MX" })
 		}, "mx_not_planned", plan.Warns, "goes where it goes today"},
+		{"ttl below the host's minimum", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].TTL.Minimum = 3601
+			m.Domains[0].Pos = plan.Pos{File: "acme.mx.hcl", Line: 84}
+		}, "ttl_limits", plan.Blocks, "3601 seconds that the zone's host takes at least"},
+		{"ttl above the host's maximum", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].TTL.Maximum = 600
+		}, "ttl_limits", plan.Blocks, "above the 600 seconds"},
+		{"mta-sts keeps senders from the new mx", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].STS = inventory.STSPolicy{ID: "7", Mode: "enforce", MX: []string{"mx00.old.example"}, MaxAge: 7 * 24 * time.Hour}
+		}, "mta_sts", plan.Warns, "the old one has run out, 7d later"},
+		{"mta-sts lists the new mx", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].STS = inventory.STSPolicy{ID: "7", Mode: "enforce", MX: []string{"*.lab.example", "*.new.example", "mx.lab.example"}, MaxAge: time.Hour}
+		}, "", "", ""},
+		{"a ds without a key", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].Chain = inventory.ChainOrphan
+		}, "dnssec", plan.Warns, "the domain does not exist"},
+		{"a broken chain", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].Signed, inv.Domains[0].Chain = true, inventory.ChainBroken
+		}, "dnssec", plan.Warns, "does not hold"},
+		{"signed without a ds", func(m *plan.Migration, inv *inventory.Inventory) {
+			inv.Domains[0].Signed, inv.Domains[0].Chain = true, inventory.ChainNone
+		}, "", "", ""},
 		{"old mx beside", func(m *plan.Migration, _ *inventory.Inventory) {
 			r := record(m, "MX", "@")
 			r.Values = append(r.Values, "20 mx01.OLD.example.")
