@@ -146,6 +146,13 @@ func (a *app) statusView(r *running, st apply.Status, running string) render.Sta
 		v.Failures = append(v.Failures, render.Failure{Step: f.Step, Error: f.Words, At: f.At, Remedy: "mend it and run mxodus apply again"})
 	}
 	v.Unsure = st.Unsure
+	for _, c := range r.engine.Convergence() {
+		rs := render.RecordServers{Step: c.Step}
+		for _, s := range c.Servers {
+			rs.Servers = append(rs.Servers, render.ServerStatus{Server: s.Server, Resolver: s.Resolver, State: string(s.Kind), Since: s.Since, At: s.At, Serves: s.Lines, Words: s.Words})
+		}
+		v.Servers = append(v.Servers, rs)
+	}
 	v.Late = lateSenders(st.Late)
 	for _, s := range st.Tasks {
 		provable := !strings.HasPrefix(s.Address, "retire/host/")

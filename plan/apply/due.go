@@ -108,9 +108,6 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 			copying++
 		}
 	}
-	if err := e.watchResolvers(ctx, now); err != nil {
-		return nil, nil, err
-	}
 	groups := map[string][]plan.Step{}
 	for _, s := range e.Plan.Steps {
 		st := e.Record.State(s.Address)
@@ -233,6 +230,9 @@ func (e *Engine) due(ctx context.Context, now time.Time, running map[string]bool
 		if e.wholeGroup(o, domain, group) {
 			tasks = append(tasks, task{group, e.flipWhile(e.gates[o.gateOf(group[0])].asked)})
 		}
+	}
+	if err := e.watchResolvers(ctx, now); err != nil {
+		return nil, nil, err
 	}
 	shut, err := e.emptyGates(ctx, o, t, now)
 	return tasks, earliest(append(waits, shut...)), err

@@ -39,18 +39,18 @@ type Engine struct {
 	Wave     int             // only this wave is copied; 0 = all
 	Parallel int             // mailboxes copied at the same time; 0 = one
 
-	locate   sync.Once
-	loc      *time.Location
-	eventMu  sync.Mutex
-	told     sync.Map // step addresses whose instructions were given in this run
-	probeMu  sync.Mutex
-	probed   map[string]probed
-	retry    map[string]retry // by step; only of this run
-	waitTold map[string]bool
-	gates    map[string]gateState
-	resolversAt time.Time // when resolvers are asked again
-	settled  map[string]bool // domains whose flip a run before had begun, and which was looked at
-	busy     occupied
+	locate      sync.Once
+	loc         *time.Location
+	eventMu     sync.Mutex
+	told        sync.Map // step addresses whose instructions were given in this run
+	probeMu     sync.Mutex
+	probed      map[string]probed
+	retry       map[string]retry // by step; only of this run
+	waitTold    map[string]bool
+	gates       map[string]gateState
+	resolversAt time.Time       // when resolvers are asked again
+	settled     map[string]bool // domains whose flip a run before had begun, and which was looked at
+	busy        occupied
 }
 
 // Outcome is how a run ended when nothing stopped it.

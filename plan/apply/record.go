@@ -97,11 +97,13 @@ type StepState struct {
 	LastCopied                   time.Time // end of the last one that copied a message
 	Copied                       int       // over all passes
 	Result                       providers.PassResult
-	Sending, Sent                map[string]time.Time   // by recipient
-	Files                        map[string]string      // of an archive
-	High                         time.Time              // when the old TTL was last served again
-	Servers                      []ServerView           // what each name server said last
-	Fits                         map[string]time.Time   // since when a name server serves what is wanted
+	Sending, Sent                map[string]time.Time // by recipient
+	Files                        map[string]string    // of an archive
+	High                         time.Time            // when the old TTL was last served again
+	Servers                      []ServerView         // what each name server said last
+	Fits                         map[string]time.Time // since when a name server serves what is wanted
+	Resolvers                    []ServerView         // what each observed resolver said last
+	ResolverFits                 map[string]time.Time
 	Probes                       map[string]ProbeResult // of a probe, by way and mailbox
 }
 

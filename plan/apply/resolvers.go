@@ -26,12 +26,12 @@ func (e *Engine) watchResolvers(ctx context.Context, now time.Time) error {
 	if e.Plan.Rollback != "" || now.Before(e.resolversAt) {
 		return nil
 	}
-	e.resolversAt = now.Add(resolverPace)
 	for _, s := range e.Plan.Steps {
 		st := e.Record.State(s.Address)
 		if !flipsRecord(s) || len(s.To) == 0 || st.Seen.IsZero() || now.Sub(st.Seen) > resolverEnd || len(st.Resolvers) > 0 && len(st.ResolverFits) == len(st.Resolvers) {
 			continue
 		}
+		e.resolversAt = now.Add(resolverPace)
 		views, err := e.askResolvers(ctx, s)
 		if err != nil || len(views) == 0 || sameViews(st.Resolvers, views) {
 			continue // what can't be asked holds nothing up

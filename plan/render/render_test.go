@@ -157,8 +157,18 @@ func testStatus(t testing.TB) Status {
 		Failures: []Failure{{Step: "notice/users", Error: `send mail to anna@acme.example by 127.0.0.1:25: refused: "550 no"`, Remedy: "mend the address", At: berlin(t, "2027-01-13 18:00")}},
 		ToDo:     []ToDo{{Step: "retire/host/ionos", Instructions: []string{"Cancel the contract."}}, {Step: "account/x@acme.example", Instructions: []string{"Create it."}, Proof: true}},
 		Unsure:   []string{"jens@acme.example"},
-		Late:     []LateSender{{Host: "mail." + hostile, IP: "192.0.2.7", Messages: 3, Last: berlin(t, "2027-01-15 19:10"), From: []string{"news@shop.example"}, Mailboxes: []string{"anna@acme.example", "jens@acme.example"}}},
-		Running:  "apply, pid 4711 on host.example",
+		Servers: []RecordServers{
+			{Step: "dns/acme.example/MX/@", Servers: []ServerStatus{
+				{Server: "192.0.2.1:53", State: "converged", Since: berlin(t, "2027-01-15 18:00"), At: berlin(t, "2027-01-15 18:00"), Serves: []string{"300 MX 0 mx.new.example."}},
+				{Server: "192.0.2.2:53", State: "lagging", At: berlin(t, "2027-01-15 18:01"), Serves: []string{"300 MX 10 " + hostile}},
+				{Server: "9.9.9.9:53", Resolver: true, State: "silent", At: berlin(t, "2027-01-15 18:01"), Words: "no answer"},
+			}},
+			{Step: "dns/acme.example/TXT/@", Servers: []ServerStatus{
+				{Server: "192.0.2.1:53", State: "slow", Since: berlin(t, "2027-01-15 18:02"), At: berlin(t, "2027-01-15 18:02"), Serves: []string{"300 TXT \"x\""}},
+			}},
+		},
+		Late:    []LateSender{{Host: "mail." + hostile, IP: "192.0.2.7", Messages: 3, Last: berlin(t, "2027-01-15 19:10"), From: []string{"news@shop.example"}, Mailboxes: []string{"anna@acme.example", "jens@acme.example"}}},
+		Running: "apply, pid 4711 on host.example",
 	}
 }
 

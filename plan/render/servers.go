@@ -2,7 +2,6 @@ package render
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -80,11 +79,11 @@ type serverJSON struct {
 	Serves    []string   `json:"serves"`
 }
 
-func serversJSON(list []RecordServers) []serverJSON {
+func serversJSON(records []RecordServers) []serverJSON {
 	out := []serverJSON{}
-	for _, r := range list {
+	for _, r := range records {
 		for _, s := range r.Servers {
-			j := serverJSON{Step: r.Step, Server: s.Server, Resolver: s.Resolver, State: s.State, Converged: !s.Since.IsZero(), At: s.At.UTC(), Serves: slices.Concat([]string{}, s.Serves)}
+			j := serverJSON{Step: r.Step, Server: s.Server, Resolver: s.Resolver, State: s.State, Converged: !s.Since.IsZero(), At: s.At.UTC(), Serves: list(s.Serves)}
 			if j.Converged {
 				since := s.Since.UTC()
 				j.Since = &since

@@ -32,7 +32,8 @@ type Status struct {
 	ToDo      []ToDo   // by-hand steps that are due and not done
 	Unsure    []string // recipients whose notice may or may not have arrived
 	Late      []LateSender
-	Running   string // who holds the lease, in words; "" = nobody
+	Servers   []RecordServers // of the records of the flip that were written
+	Running   string          // who holds the lease, in words; "" = nobody
 }
 
 // StepCounts add up to the plan's steps. ByHand are those of the waiting ones
@@ -103,6 +104,7 @@ func StatusText(w io.Writer, s Status, screen Screen) error {
 	t.phases()
 	t.next()
 	t.toDo()
+	t.servers()
 	t.trouble()
 	t.mailboxes()
 	return pg.flush(w)

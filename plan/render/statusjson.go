@@ -30,6 +30,7 @@ type statusJSON struct {
 	ToDo      []toDoJSON        `json:"to_do"`
 	Unsure    []string          `json:"unsure"`     // recipients whose notice may or may not have arrived
 	Late      []lateSenderJSON  `json:"stragglers"` // hosts that sent mail to the old MX after the flip, the newest first
+	Servers   []serverJSON      `json:"servers"`
 }
 
 type stepCountsJSON struct {
@@ -101,7 +102,7 @@ func StatusJSON(w io.Writer, s Status) error {
 		Steps:     stepCountsJSON{s.Steps.Total, s.Steps.Done, s.Steps.Failed, s.Steps.Waiting, s.Steps.ByHand},
 		BlockedBy: []string{}, Mailboxes: []mailboxJSON{}, Drift: []string{}, Number: s.Number, At: s.At, Since: known(s.Since),
 		Running: s.Running, Phases: []phaseStatusJSON{}, Blockers: []blockerJSON{}, Drifted: []driftJSON{}, Failures: []failureJSON{},
-		ToDo: []toDoJSON{}, Unsure: list(s.Unsure), Late: lateSendersJSON(s.Late),
+		ToDo: []toDoJSON{}, Unsure: list(s.Unsure), Late: lateSendersJSON(s.Late), Servers: serversJSON(s.Servers),
 	}
 	if s.Next != nil {
 		out.Next = &nextJSON{s.Next.Kind, s.Next.Gate, s.Next.Step, known(s.Next.Until), s.Next.Who}
