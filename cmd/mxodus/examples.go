@@ -22,7 +22,6 @@ var usageExamples = map[string]string{
 	"mxodus report":          "  mxodus report\n  mxodus report -html report.html",
 	"mxodus demo":            "  mxodus demo\n  mxodus demo -dir demo-files",
 	"mxodus manifest":        "  mxodus manifest find '<20260301.1234@acme.example>'",
-	"mxodus manifest find":   "  mxodus manifest find '<20260301.1234@acme.example>'",
 	"mxodus manifest export": "  mxodus manifest export -out manifests",
 	"mxodus manifest verify": "  mxodus manifest verify",
 	"mxodus state":           "  mxodus state list\n  mxodus state backup /backup/acme-state.db",
