@@ -104,7 +104,7 @@ type metaListing struct {
 func newListing(s *Session, raw string, l *List) *metaListing {
 	items := l.Items
 	items.ModSeq = items.ModSeq && s.condstore()
-	return &metaListing{list: l, metaReader: metaReader{s: s, raw: raw, items: items, want: items.wants(), fn: l.Each, open: map[uint32]*partial{}}}
+	return &metaListing{list: l, metaReader: metaReader{s: s, raw: raw, items: items, want: items.wants(), fn: l.Each, vanished: l.Vanished, open: map[uint32]*partial{}}}
 }
 
 func (l *metaListing) command() (*wire.Command, error) {
@@ -131,7 +131,11 @@ func (l *metaListing) command() (*wire.Command, error) {
 	l.next = l.next[1:]
 	c := wire.NewCommand("UID FETCH").Set(q.Set).Items(l.items.words()...)
 	if q.ChangedSince > 0 {
-		c.Items(fmt.Sprintf("CHANGEDSINCE %d", q.ChangedSince)) // RFC 7162 §3.1.4.1
+		since := fmt.Sprintf("CHANGEDSINCE %d", q.ChangedSince) // RFC 7162 §3.1.4.1
+		if l.s.qresync && l.vanished != nil {
+			since += " VANISHED"
+		}
+		c.Items(since)
 	}
 	return c, nil
 }
@@ -171,16 +175,17 @@ func (f FetchItems) words() []string {
 
 // metaReader puts FETCH responses together for FetchMeta.
 type metaReader struct {
-	s      *Session
-	raw    string
-	items  FetchItems
-	spans  []span
-	want   int
-	fn     func(Meta) error
-	open   map[uint32]*partial // by sequence number: incomplete so far
-	count  int                 // of messages that came
-	failed error               // of fn
-	broken error               // a response that could not be read
+	s        *Session
+	raw      string
+	items    FetchItems
+	spans    []span
+	want     int
+	fn       func(Meta) error
+	vanished func(from, to uint32) error // nil = nobody asks
+	open     map[uint32]*partial         // by sequence number: incomplete so far
+	count    int                         // of messages that came
+	failed   error                       // of fn
+	broken   error                       // a response that could not be read
 }
 
 // maxMessages is the largest folder that a server is believed to have.
@@ -191,6 +196,11 @@ const maxMessages = 1 << 24
 const maxOpen = 4096
 
 func (m *metaReader) data(resp wire.Response) error {
+	if resp.Type == "VANISHED" {
+		if earlier, err := m.readVanished(); err != nil || earlier {
+			return err
+		}
+	}
 	if resp.Type == "EXPUNGE" || resp.Type == "VANISHED" {
 		clear(m.open) // the numbers mean other messages now
 		return nil
@@ -220,6 +230,26 @@ func (m *metaReader) data(resp wire.Response) error {
 		clear(m.open)
 	}
 	return nil
+}
+
+// readVanished reads "(EARLIER) set" and reports whether it was of that kind: the answer to a question, and no news (RFC 7162 §3.2.10).
+func (m *metaReader) readVanished() (earlier bool, err error) {
+	if b, err := m.s.r.Begins('('); err != nil || !b {
+		return false, err
+	}
+	if _, err := m.s.r.Value(); err != nil {
+		return false, err
+	}
+	m.s.asked()
+	if m.vanished == nil {
+		return true, nil
+	}
+	return true, m.s.r.Ranges(func(from, to uint32) error {
+		if m.failed == nil {
+			m.failed = m.vanished(from, to)
+		}
+		return nil
+	})
 }
 
 func (m *metaReader) emit(p *partial) {

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -116,6 +117,10 @@ func (s *Session) namespaces() error {
 			var err error
 			found, err = s.readNamespaces()
 			return err
+		case "ENABLED":
+			words, err := s.words()
+			s.qresync = slices.ContainsFunc(strings.Fields(words), func(w string) bool { return strings.EqualFold(w, "QRESYNC") })
+			return err
 		case "ID":
 			v, err := s.r.Value()
 			if err != nil {
@@ -128,14 +133,19 @@ func (s *Session) namespaces() error {
 	defer func() { s.untagged = nil }()
 
 	var sent []*pending
-	for _, c := range []struct {
+	opening := []struct {
 		capability string
 		command    *wire.Command
 	}{
 		{"ID", wire.NewCommand("ID").Atom("NIL")},
 		{"NAMESPACE", wire.NewCommand("NAMESPACE")},
 		{"", wire.NewCommand("LIST").String("").String("")},
-	} {
+	}
+	if s.caps["QRESYNC"] && s.caps["ENABLE"] {
+		opening = slices.Insert(opening, 0, opening[0])
+		opening[0].capability, opening[0].command = "ENABLE", wire.NewCommand("ENABLE").Atom("QRESYNC")
+	}
+	for _, c := range opening {
 		if c.capability != "" && !s.caps[c.capability] {
 			continue
 		}

@@ -38,6 +38,7 @@ type Session struct {
 	foreign   []string // prefixes of other users' and shared namespaces
 	serverID  string
 	listAhead bool
+	qresync   bool     // the server tells what has vanished (RFC 7162)
 	ahead     *listing // whose questions are on their way, see ConnectListing
 	greeting  string
 	kind      string    // plan.Host.Kind

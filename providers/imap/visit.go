@@ -38,6 +38,9 @@ type List struct {
 	Queries []Query
 	Items   FetchItems // of all of them; ChangedSince is the queries' own
 	Each    func(Meta) error
+	// Vanished, when set, is called with ranges of UIDs, among the queries' with ChangedSince, that are there no more: at least those of messages
+	// expunged since then. It is called only where the server offers QRESYNC (RFC 7162 §3.2.6).
+	Vanished func(from, to uint32) error
 }
 
 // Query is one set of a List.

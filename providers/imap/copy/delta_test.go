@@ -1,12 +1,14 @@
 package copy
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -183,4 +185,57 @@ func TestWhatWasThereStays(t *testing.T) {
 	if len(uids) != 3 || uids[0] != 1 || uids[1] != 2 || uids[2] != 4 {
 		t.Errorf("UIDs at the target are %v, want 1 and 2, which were there, and 4", uids)
 	}
+}
+
+// TestVanishedMessagesAreTold: a server with QRESYNC says which messages have vanished, and their folder isn't listed.
+func TestVanishedMessagesAreTold(t *testing.T) {
+	for _, h := range hosts[:2] { // Courier doesn't
+		t.Run(h.name, func(t *testing.T) {
+			src, dst := h.start(t), hosts[0].start(t)
+			src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one"), mail("INBOX", "two"), mail("INBOX", "three"), mail("INBOX", "four"), mail("A", "five")})
+			b := newBench(t, src, dst, t.TempDir(), nil)
+			b.mailbox.Deletes = "mirror"
+			b.pass(providers.BeforeFlip)
+			expunge(t, src, "INBOX", 2, 4)
+			src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "six")})
+			store(t, src, "INBOX", 1, goimap.StoreFlagsAdd, goimap.FlagSeen)
+			lists := 0
+			dial := b.source.dial
+			b.source.dial = func(ctx context.Context) (session, error) {
+				s, err := dial(ctx)
+				if err != nil {
+					return nil, err
+				}
+				return &listCounter{s, &lists}, nil
+			}
+			if r := b.pass(providers.BeforeFlip); r.Copied != 1 || r.Deleted != 2 || r.Flags != 1 {
+				t.Errorf("%+v", r)
+			}
+			if lists > 0 {
+				t.Errorf("%d folders were listed as a whole", lists)
+			}
+			b.equal()
+			b.idle(providers.BeforeFlip)
+		})
+	}
+}
+
+// listCounter counts the folders that are listed as a whole.
+type listCounter struct {
+	session
+	n *int
+}
+
+func (c *listCounter) Visit(ctx context.Context, next func() *imap.Visit) error {
+	return c.session.Visit(ctx, func() *imap.Visit {
+		v := next()
+		if v != nil && v.List != nil {
+			for _, q := range v.List.Queries {
+				if q.Set == "1:*" {
+					*c.n++
+				}
+			}
+		}
+		return v
+	})
 }

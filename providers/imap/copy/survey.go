@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -66,8 +67,15 @@ type question struct {
 	f                   *folder
 	all, fresh, changed listing
 	asked               bool // for new messages
+	vanished            []span
 	sel                 imap.Selected
 }
+
+// span is a range of UIDs.
+type span struct{ from, to uint32 }
+
+// maxVanished bounds the ranges of vanished messages that are kept of a folder; beyond, all of its UIDs are listed.
+const maxVanished = 1 << 20
 
 // survey asks for what is new and what has changed in many folders at once.
 func (r *run) survey(ctx context.Context, w *worker, list []*folder) error {
@@ -170,6 +178,12 @@ func (q *question) list(mode providers.PassMode) *imap.List {
 	if len(l.Queries) == 0 {
 		return nil
 	}
+	l.Vanished = func(from, to uint32) error {
+		if len(q.vanished) <= maxVanished {
+			q.vanished = append(q.vanished, span{from, to})
+		}
+		return nil
+	}
 	l.Each = func(m imap.Meta) error {
 		if m.UID >= was.UIDNext {
 			q.fresh.add(m, l.Items.Flags)
@@ -198,14 +212,39 @@ func (r *run) answered(ctx context.Context, q *question) (complete bool, err err
 		return true, r.hold(ctx, f, &q.all, 1, true)
 	}
 	q.fresh.until(q.sel.UIDNext)
-	if int64(q.sel.Exists)-int64(len(q.fresh.messages)) != int64(was.Messages) {
-		return false, nil
+	if gone := int64(was.Messages) - (int64(q.sel.Exists) - int64(len(q.fresh.messages))); gone != 0 {
+		ids, err := r.vanishedOf(ctx, q)
+		if err != nil || gone != int64(len(ids)) {
+			return false, err
+		}
+		if err := r.vanish(ctx, ids); err != nil {
+			return false, err
+		}
 	}
 	q.changed.order()
 	if err := r.hold(ctx, f, &q.fresh, was.UIDNext, false); err != nil {
 		return true, err
 	}
 	return true, r.changes(ctx, f, &q.changed)
+}
+
+// vanishedOf are the known messages of a folder of which the server has said that they are there no more.
+func (r *run) vanishedOf(ctx context.Context, q *question) (ids []int64, err error) {
+	if len(q.vanished) == 0 || len(q.vanished) > maxVanished {
+		return nil, nil
+	}
+	slices.SortFunc(q.vanished, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	i := 0
+	err = r.m.Known(ctx, q.f.ID, q.f.Numbers.UIDValidity, q.vanished[0].from, func(k manifest.Known) error {
+		for i < len(q.vanished) && q.vanished[i].to < k.UID {
+			i++
+		}
+		if i < len(q.vanished) && q.vanished[i].from <= k.UID && k.Vanished == 0 && k.UID < q.f.Numbers.UIDNext {
+			ids = append(ids, k.ID)
+		}
+		return nil
+	})
+	return ids, err
 }
 
 // until sorts the list and leaves out what came while it was made: the next pass has it.

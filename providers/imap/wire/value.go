@@ -150,6 +150,62 @@ func (r *Reader) Name() (string, error) {
 	return s, err
 }
 
+// Begins reports whether the next value begins with b, and reads nothing of it.
+func (r *Reader) Begins(b byte) (bool, error) {
+	if err := r.spaces(); err != nil {
+		return false, err
+	}
+	next, err := r.peek()
+	return next == b, err
+}
+
+// Ranges reads a sequence set and hands it on range by range, without keeping it: that of a VANISHED (RFC 7162 §3.2.10) may be as long as a folder is large.
+func (r *Reader) Ranges(fn func(from, to uint32) error) error {
+	if err := r.spaces(); err != nil {
+		return err
+	}
+	var n [2]uint64
+	digits, end := 0, 0
+	for total := 0; ; total++ {
+		if total > 64*r.lim.Line {
+			return ErrTooLong
+		}
+		eol, err := r.atEOL()
+		if err != nil {
+			return err
+		}
+		b, _ := r.peek()
+		switch {
+		case !eol && b >= '0' && b <= '9':
+			n[end] = n[end]*10 + uint64(b-'0')
+			if digits++; n[end] > 1<<32-1 {
+				return syntax("a number beyond 32 bits in a set")
+			}
+		case !eol && b == ':' && end == 0 && digits > 0:
+			end, digits = 1, 0
+		case digits > 0 && (eol || b == ',' || b == ' '):
+			if end == 0 {
+				n[1] = n[0]
+			}
+			if n[0] == 0 || n[1] == 0 {
+				return syntax("0 in a set")
+			}
+			if err := fn(uint32(min(n[0], n[1])), uint32(max(n[0], n[1]))); err != nil {
+				return err
+			}
+			if eol || b == ' ' {
+				return nil
+			}
+			n, digits, end = [2]uint64{}, 0, 0
+		default:
+			return syntax("%q in a set", b)
+		}
+		if _, err := r.br.Discard(1); err != nil {
+			return unexpected(err)
+		}
+	}
+}
+
 // ItemName reads the name of a FETCH item in upper case, section included:
 // "UID", "BODY[HEADER.FIELDS (DATE)]", "BODY[]<0>".
 func (r *Reader) ItemName() (string, error) {

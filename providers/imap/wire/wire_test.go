@@ -268,3 +268,28 @@ func FuzzString(f *testing.F) {
 		}
 	})
 }
+
+func TestRanges(t *testing.T) {
+	for text, want := range map[string]string{
+		"5": "5:5", "1:3,7": "1:3 7:7", "9:4 more": "4:9", "1,2,3": "1:1 2:2 3:3", "4294967295": "4294967295:4294967295",
+		"": "!", "0": "!", "1:": "!", ":1": "!", "1,": "1:1 !", "1:2:3": "!", "4294967296": "!", "1:*": "!", "a": "!",
+	} {
+		r := NewReader(bufio.NewReader(strings.NewReader("* VANISHED "+text+"\r\n* OK next\r\n")), Limits{})
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if err := r.Ranges(func(from, to uint32) error { got = append(got, fmt.Sprintf("%d:%d", from, to)); return nil }); err != nil {
+			if _, ok := errors.AsType[*SyntaxError](err); !ok {
+				t.Fatal(err)
+			}
+			got = append(got, "!")
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%q: %s, want %s", text, s, want)
+		}
+		if resp, err := r.Next(); err != nil || resp.Status.Text != "next" {
+			t.Errorf("%q: out of step: %+v, %v", text, resp, err)
+		}
+	}
+}
