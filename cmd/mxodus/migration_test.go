@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ target "imap" "new" {
 }
 
 dns "rfc2136" {
-  server        = "{primary}"
+  server        = "{update}"
   authoritative = ["{primary}", "{secondary}"]
 
   key {
@@ -172,7 +173,7 @@ func (w *world) migration(p pace) *folder {
 	hcl := strings.NewReplacer(
 		"{cutover}", time.Now().Add(p.lead).UTC().Truncate(time.Second).Format(time.RFC3339), "{cut}", "{cutover}",
 		"{source}", fmt.Sprint(w.source.port()), "{target}", fmt.Sprint(w.target.port()),
-		"{primary}", w.dns.primary, "{secondary}", w.dns.secondary, "{oldMX}", fmt.Sprint(w.oldMX.Port), "{newMX}", w.newMX.Addr,
+		"{update}", cmp.Or(w.dns.update, w.dns.primary), "{primary}", w.dns.primary, "{secondary}", w.dns.secondary, "{oldMX}", fmt.Sprint(w.oldMX.Port), "{newMX}", w.newMX.Addr,
 		"{provision}", text(p.provision), "{notice}", text(p.notice), "{repeat}", text(p.repeat), "{delta}", text(p.delta), "{hold}", text(p.hold),
 	).Replace(testHCL)
 	if w.source.client == nil {

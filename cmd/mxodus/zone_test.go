@@ -18,6 +18,7 @@ import (
 // nameServers are a primary that takes updates and a secondary that follows it.
 type nameServers struct {
 	primary, secondary string
+	update             string // where updates are sent, "" = to the primary
 	key                dnstest.Key
 	refuse             func(on bool) // to take updates; only of the embedded ones
 }

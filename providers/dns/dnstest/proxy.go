@@ -16,12 +16,13 @@ type Proxy struct {
 	ln     net.Listener
 	server string
 
-	mu     sync.Mutex
-	before func()
-	lose   int
-	drop   int
-	conns  map[net.Conn]bool
-	wg     sync.WaitGroup
+	mu      sync.Mutex
+	before  func()
+	instead func()
+	lose    int
+	drop    int
+	conns   map[net.Conn]bool
+	wg      sync.WaitGroup
 }
 
 // ListenProxy starts a proxy before server on a free loopback port.
@@ -63,6 +64,13 @@ func (p *Proxy) BeforeUpdate(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.before = f
+}
+
+// InsteadOfUpdate runs f once in the place of the next update, which is not passed on.
+func (p *Proxy) InsteadOfUpdate(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.instead = f
 }
 
 // LoseAnswers closes the connection instead of passing on the answers to the next n
@@ -111,9 +119,13 @@ func (p *Proxy) serve(client net.Conn) {
 				return
 			}
 			p.mu.Lock()
-			before := p.before
-			p.before = nil
+			before, instead := p.before, p.instead
+			p.before, p.instead = nil, nil
 			p.mu.Unlock()
+			if instead != nil {
+				instead()
+				return
+			}
 			if before != nil {
 				before()
 			}
