@@ -1,0 +1,353 @@
+package imaptest
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// FaultKind is what goes wrong between a client and a server. Each kind has occasions: commands, literals of
+// commands, bodies, untagged responses or tagged answers that pass.
+type FaultKind string
+
+// The kinds. A cut is a reset: what is under way in either direction is lost.
+const (
+	CutBeforeCommand FaultKind = "cut before a command"     // the server never sees it
+	CutAfterCommand  FaultKind = "cut after a command"      // the server carries it out, the client learns nothing
+	CutInLiteral     FaultKind = "cut in a literal"         // of the client; half of it passes
+	CutInBody        FaultKind = "cut in a body"            // literal of the server; half of it passes
+	CutBeforeData    FaultKind = "cut before a response"    // untagged
+	CutBeforeAnswer  FaultKind = "cut before an answer"     // tagged
+	CutAfterAnswer   FaultKind = "cut after an answer"      // tagged
+	RefuseCommand    FaultKind = "a refused command"        // the server never sees it; Text is the answer behind the tag
+	ByeForCommand    FaultKind = "BYE for a command"        // the server never sees it; Text follows "* BYE"
+	LateAnswer       FaultKind = "a late answer"            // 50 ms
+	LoseData         FaultKind = "a lost response"          // untagged
+	RepeatData       FaultKind = "a response twice"         // untagged
+	SwapData         FaultKind = "two responses swapped"    // untagged, if the next one is too
+	UnaskedData      FaultKind = "a response not asked for" // Text comes before an untagged one
+)
+
+// FaultKinds are all kinds.
+var FaultKinds = []FaultKind{CutBeforeCommand, CutAfterCommand, CutInLiteral, CutInBody, CutBeforeData, CutBeforeAnswer, CutAfterAnswer,
+	RefuseCommand, ByeForCommand, LateAnswer, LoseData, RepeatData, SwapData, UnaskedData}
+
+// occasion is what a kind counts.
+func (k FaultKind) occasion() string {
+	switch k {
+	case CutBeforeCommand, CutAfterCommand, RefuseCommand, ByeForCommand:
+		return "command"
+	case CutInLiteral:
+		return "literal"
+	case CutInBody:
+		return "body"
+	case CutBeforeAnswer, CutAfterAnswer, LateAnswer:
+		return "answer"
+	}
+	return "data"
+}
+
+// Fault is one thing that goes wrong, once.
+type Fault struct {
+	Kind FaultKind
+	At   int    // its occasion, from 1 on, over all connections
+	Text string // for RefuseCommand, ByeForCommand and UnaskedData
+}
+
+// Meddler is a proxy before an IMAP server, without TLS, that knows where commands and responses begin
+// and end and lets things go wrong. It is safe for concurrent use.
+type Meddler struct {
+	listener net.Listener
+	to       string
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[net.Conn]bool
+	closed bool
+	faults []Fault
+	count  map[string]int
+	struck int
+}
+
+// NewMeddler listens on a random port of the loopback interface. It ends with the test.
+func NewMeddler(tb TB, to string) *Meddler {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("start a proxy: %v", err)
+	}
+	m := &Meddler{listener: l, to: to, conns: map[net.Conn]bool{}, count: map[string]int{}}
+	m.wg.Go(m.accept)
+	tb.Cleanup(func() {
+		l.Close()
+		m.mu.Lock()
+		m.closed = true
+		for conn := range m.conns {
+			conn.Close()
+		}
+		m.mu.Unlock()
+		m.wg.Wait()
+	})
+	return m
+}
+
+// Port is where it listens.
+func (m *Meddler) Port() int { return m.listener.Addr().(*net.TCPAddr).Port }
+
+// Plan says what goes wrong from now on; occasions are counted anew.
+func (m *Meddler) Plan(faults ...Fault) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults, m.count, m.struck = faults, map[string]int{}, 0
+}
+
+// Occasions is how many occasions for a kind of fault have passed since Plan.
+func (m *Meddler) Occasions(k FaultKind) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.count[k.occasion()]
+}
+
+// Struck is how many faults have happened since Plan.
+func (m *Meddler) Struck() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.struck
+}
+
+// at counts an occasion and returns the fault that happens there, if one does.
+func (m *Meddler) at(occasion string) (Fault, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.count[occasion]++
+	for i, f := range m.faults {
+		if f.Kind.occasion() == occasion && f.At == m.count[occasion] {
+			m.faults = append(append([]Fault(nil), m.faults[:i]...), m.faults[i+1:]...)
+			m.struck++
+			return f, true
+		}
+	}
+	return Fault{}, false
+}
+
+func (m *Meddler) accept() {
+	for {
+		client, err := m.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", m.to)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		m.mu.Lock()
+		if m.closed {
+			m.mu.Unlock()
+			client.Close()
+			server.Close()
+			return
+		}
+		m.conns[client], m.conns[server] = true, true
+		m.mu.Unlock()
+		x := &meddled{m: m, client: client, server: server}
+		m.wg.Go(func() { x.upwards(); x.end(false) })
+		m.wg.Go(func() { x.downwards(); x.end(false) })
+	}
+}
+
+// meddled is one connection.
+type meddled struct {
+	m              *Meddler
+	client, server net.Conn
+	down           sync.Mutex // of writes to the client
+	once           sync.Once
+}
+
+func (x *meddled) end(reset bool) {
+	x.once.Do(func() {
+		for _, c := range []net.Conn{x.client, x.server} {
+			if t, ok := c.(*net.TCPConn); ok && reset {
+				t.SetLinger(0)
+			}
+			c.Close()
+		}
+		x.m.mu.Lock()
+		delete(x.m.conns, x.client)
+		delete(x.m.conns, x.server)
+		x.m.mu.Unlock()
+	})
+}
+
+func (x *meddled) tell(text string) {
+	x.down.Lock()
+	defer x.down.Unlock()
+	io.WriteString(x.client, text)
+}
+
+// piece reads a line, and says how many octets of a literal follow it (-1: none) and whether the client waits for a go-ahead.
+func piece(r *bufio.Reader) (line []byte, literal int64, waits bool, err error) {
+	line, err = r.ReadBytes('\n')
+	if err != nil {
+		return line, -1, false, err
+	}
+	size, waits, is := literalAt(strings.TrimRight(string(line), "\r\n"))
+	if !is {
+		return line, -1, false, nil
+	}
+	return line, size, waits, nil
+}
+
+// upwards passes commands on.
+func (x *meddled) upwards() {
+	r := bufio.NewReaderSize(x.client, 64<<10)
+	for {
+		line, literal, waits, err := piece(r)
+		if err != nil {
+			return
+		}
+		tag, rest, _ := bytes.Cut(line, []byte(" "))
+		f, hit := Fault{}, false
+		if len(rest) > 0 && len(tag) > 0 { // answers to challenges and DONE are no commands
+			f, hit = x.m.at("command")
+		}
+		if hit && f.Kind == CutBeforeCommand {
+			x.end(true)
+			return
+		}
+		dropped := hit && (f.Kind == RefuseCommand || f.Kind == ByeForCommand)
+		if dropped {
+			if f.Kind == ByeForCommand {
+				x.tell("* BYE " + f.Text + "\r\n")
+				x.end(false)
+				return
+			}
+			x.tell(string(tag) + " " + f.Text + "\r\n")
+			if literal >= 0 && waits {
+				continue // the client doesn't send it any more
+			}
+		} else if _, err := x.server.Write(line); err != nil {
+			return
+		}
+		for literal >= 0 {
+			to := io.Writer(x.server)
+			if dropped {
+				to = io.Discard
+			} else if g, hit := x.m.at("literal"); hit && g.Kind == CutInLiteral {
+				io.CopyN(to, r, literal/2)
+				x.end(true)
+				return
+			}
+			if _, err := io.CopyN(to, r, literal); err != nil {
+				return
+			}
+			if line, literal, _, err = piece(r); err != nil {
+				return
+			}
+			if _, err := to.Write(line); err != nil {
+				return
+			}
+		}
+		if hit && f.Kind == CutAfterCommand {
+			time.Sleep(5 * time.Millisecond) // the server has read it by then
+			x.end(true)
+			return
+		}
+	}
+}
+
+// downwards passes responses on.
+func (x *meddled) downwards() {
+	r := bufio.NewReaderSize(x.server, 64<<10)
+	var held []byte // a response that waits to be swapped with the next
+	for {
+		line, literal, _, err := piece(r)
+		if err != nil {
+			x.tell(string(held) + string(line))
+			return
+		}
+		untagged := bytes.HasPrefix(line, []byte("* "))
+		occasion := "answer"
+		if untagged {
+			occasion = "data"
+		}
+		f, hit := Fault{}, false
+		if !bytes.HasPrefix(line, []byte("+")) {
+			f, hit = x.m.at(occasion)
+		}
+		if hit && (f.Kind == CutBeforeData || f.Kind == CutBeforeAnswer) {
+			x.end(true)
+			return
+		}
+		if hit && f.Kind == LateAnswer {
+			time.Sleep(50 * time.Millisecond)
+		}
+		if hit && f.Kind == UnaskedData {
+			x.tell(f.Text + "\r\n")
+		}
+		// What is kept, doubled or dropped is read whole; the rest passes as it comes.
+		whole := hit && (f.Kind == LoseData || f.Kind == RepeatData || f.Kind == SwapData) || held != nil
+		var kept bytes.Buffer
+		to := io.Writer(&kept)
+		if !whole {
+			x.down.Lock()
+			to = x.client
+		}
+		ok := x.pass(to, r, line, literal)
+		if !whole {
+			x.down.Unlock()
+		}
+		if !ok {
+			return
+		}
+		switch {
+		case hit && f.Kind == SwapData && held == nil:
+			held = bytes.Clone(kept.Bytes())
+			continue
+		case hit && f.Kind == RepeatData:
+			x.tell(kept.String() + kept.String())
+		case hit && f.Kind == LoseData:
+		case whole && untagged:
+			x.tell(kept.String() + string(held))
+			held = nil
+			continue
+		case whole:
+			x.tell(string(held) + kept.String())
+		}
+		if held != nil {
+			held = nil
+		}
+		if hit && f.Kind == CutAfterAnswer {
+			x.end(true)
+			return
+		}
+	}
+}
+
+// pass writes a response to its end. It reports whether the connection lives.
+func (x *meddled) pass(to io.Writer, r *bufio.Reader, line []byte, literal int64) bool {
+	for {
+		if _, err := to.Write(line); err != nil {
+			return false
+		}
+		if literal < 0 {
+			return true
+		}
+		if f, hit := x.m.at("body"); hit && f.Kind == CutInBody {
+			io.CopyN(to, r, literal/2)
+			x.end(true)
+			return false
+		}
+		if _, err := io.CopyN(to, r, literal); err != nil {
+			return false
+		}
+		var err error
+		if line, literal, _, err = piece(r); err != nil {
+			return false
+		}
+	}
+}
