@@ -44,7 +44,7 @@ func (s *Session) open(ctx context.Context, command, raw string) (Selected, erro
 
 	var sel Selected
 	var permanent bool
-	s.exists, s.selected = 0, ""
+	s.exists, s.selected, s.opened = 0, "", true
 	s.untagged = func(resp wire.Response) error { return sel.read(s, resp, &permanent) }
 	c := wire.NewCommand(command).String(raw)
 	if s.condstore() {
@@ -91,7 +91,7 @@ func (s *Session) Unselect(ctx context.Context) error {
 	if s.caps["UNSELECT"] || s.caps["IMAP4REV2"] {
 		command = "UNSELECT"
 	}
-	s.selected, s.exists = "", 0
+	s.selected, s.exists, s.opened = "", 0, false
 	return s.simple(wire.NewCommand(command), "close folder", raw)
 }
 

@@ -53,7 +53,8 @@ type Session struct {
 	untagged func(wire.Response) error // of the call that is under way
 	goAhead  bool                      // "+" has come
 	exists   uint32                    // messages in the selected folder
-	selected string                    // raw name, "" = none
+	selected string                    // raw name, "" = none that calls may use
+	opened   bool                      // the server may have a folder open, which selected need not say
 	readOnly bool
 	lost     error
 }

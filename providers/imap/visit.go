@@ -170,9 +170,30 @@ func (s *Session) Visit(ctx context.Context, next func() *Visit) error {
 		if s.condstore() {
 			c.Items("CONDSTORE")
 		}
+		// A server that refuses to open a folder, as one that throttles does, may leave open the one before; what is meant
+		// for this folder must not reach that one.
+		alone := v.Change == nil || !s.opened
+		if !alone && (s.caps["UNSELECT"] || s.caps["IMAP4REV2"]) {
+			if err := send(&visiting{Visit: &Visit{Raw: v.Raw}}, wire.NewCommand("UNSELECT"), "close folder", false, true); err != nil {
+				return err
+			}
+			alone = true
+		}
+		s.opened = true
 		more, stepErr := v.nextCommand()
 		if err := send(v, c, "open folder", true, more == nil); err != nil {
 			return err
+		}
+		for !alone && more != nil && len(queue) > 0 {
+			if err := take(); err != nil {
+				return err
+			}
+		}
+		if !alone && v.err != nil {
+			if v.Done != nil {
+				v.Done(v.err)
+			}
+			continue
 		}
 		for more != nil {
 			this := more
@@ -185,12 +206,6 @@ func (s *Session) Visit(ctx context.Context, next func() *Visit) error {
 		}
 		if stepErr != nil {
 			v.refuse(stepErr)
-		}
-		if v.Write && v.Change != nil && s.caps["UNSELECT"] {
-			// Were the next SELECT refused, no command after it could reach this folder.
-			if err := send(&visiting{Visit: &Visit{Raw: v.Raw}}, wire.NewCommand("UNSELECT"), "close folder", false, true); err != nil {
-				return err
-			}
 		}
 	}
 	for len(queue) > 0 {

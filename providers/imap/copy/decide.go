@@ -126,12 +126,12 @@ func limitOf(limits ...int64) int64 {
 }
 
 // retry reports whether a quarantined message is tried again: when the size limit
-// has changed that kept it out, or when it was the quota.
+// has changed that kept it out, when it was the quota, and when nobody knows what the server meant.
 func retry(r manifest.Refusal, size, limit int64) bool {
 	switch providers.Reason(r.Reason) {
 	case providers.TooLarge:
 		return r.Limit != limit && (limit == 0 || size <= limit)
-	case providers.OverQuota:
+	case providers.OverQuota, providers.Refused:
 		return true
 	}
 	return false

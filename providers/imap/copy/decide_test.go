@@ -98,6 +98,7 @@ func TestRetryOfQuarantined(t *testing.T) {
 		{manifest.Refusal{Reason: "too_large", Limit: 0}, 150, 0, false},
 		{manifest.Refusal{Reason: "bad_message", Limit: 100}, 150, 200, false},
 		{manifest.Refusal{Reason: "over_quota"}, 150, 0, true},
+		{manifest.Refusal{Reason: "refused"}, 150, 0, true},
 	} {
 		if got := retry(c.r, c.size, c.limit); got != c.want {
 			t.Errorf("retry(%+v, %d, %d) = %v", c.r, c.size, c.limit, got)

@@ -287,7 +287,7 @@ func suffer(t *testing.T, p profile, address string, add func(string), number in
 
 	defer func() {
 		if t.Failed() {
-			t.Logf("faults %+v, %d of them struck; passes before: %q", plan, struck, tried)
+			t.Logf("faults %+v\nstruck: %q\npasses that failed: %q", plan, struck, tried)
 		}
 	}()
 	b.pass(w.mode)
@@ -304,7 +304,7 @@ func suffer(t *testing.T, p profile, address string, add func(string), number in
 	if len(comparison.Missing) != c.gone {
 		t.Errorf("the manifest misses %q", comparison.Missing)
 	}
-	return struck
+	return len(struck)
 }
 
 // compare holds the target against what it has to be: the source, and after the flip what its user did besides.

@@ -70,7 +70,7 @@ type Meddler struct {
 	closed bool
 	faults []Fault
 	count  map[string]int
-	struck int
+	struck []string
 }
 
 // NewMeddler listens on a random port of the loopback interface. It ends with the test.
@@ -102,7 +102,7 @@ func (m *Meddler) Port() int { return m.listener.Addr().(*net.TCPAddr).Port }
 func (m *Meddler) Plan(faults ...Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.faults, m.count, m.struck = faults, map[string]int{}, 0
+	m.faults, m.count, m.struck = faults, map[string]int{}, nil
 }
 
 // Occasions is how many occasions for a kind of fault have passed since Plan.
@@ -112,22 +112,22 @@ func (m *Meddler) Occasions(k FaultKind) int {
 	return m.count[k.occasion()]
 }
 
-// Struck is how many faults have happened since Plan.
-func (m *Meddler) Struck() int {
+// Struck are the faults that have happened since Plan, each with the line it happened to.
+func (m *Meddler) Struck() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.struck
+	return append([]string(nil), m.struck...)
 }
 
-// at counts an occasion and returns the fault that happens there, if one does.
-func (m *Meddler) at(occasion string) (Fault, bool) {
+// at counts an occasion, which line is, and returns the fault that happens there, if one does.
+func (m *Meddler) at(occasion string, line []byte) (Fault, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count[occasion]++
 	for i, f := range m.faults {
 		if f.Kind.occasion() == occasion && f.At == m.count[occasion] {
 			m.faults = append(append([]Fault(nil), m.faults[:i]...), m.faults[i+1:]...)
-			m.struck++
+			m.struck = append(m.struck, string(f.Kind)+": "+strings.TrimRight(string(line), "\r\n"))
 			return f, true
 		}
 	}
@@ -213,7 +213,7 @@ func (x *meddled) upwards() {
 		tag, rest, _ := bytes.Cut(line, []byte(" "))
 		f, hit := Fault{}, false
 		if len(rest) > 0 && len(tag) > 0 { // answers to challenges and DONE are no commands
-			f, hit = x.m.at("command")
+			f, hit = x.m.at("command", line)
 		}
 		if hit && f.Kind == CutBeforeCommand {
 			x.end(true)
@@ -237,7 +237,7 @@ func (x *meddled) upwards() {
 			to := io.Writer(x.server)
 			if dropped {
 				to = io.Discard
-			} else if g, hit := x.m.at("literal"); hit && g.Kind == CutInLiteral {
+			} else if g, hit := x.m.at("literal", line); hit && g.Kind == CutInLiteral {
 				io.CopyN(to, r, literal/2)
 				x.end(true)
 				return
@@ -277,7 +277,7 @@ func (x *meddled) downwards() {
 		}
 		f, hit := Fault{}, false
 		if !bytes.HasPrefix(line, []byte("+")) {
-			f, hit = x.m.at(occasion)
+			f, hit = x.m.at(occasion, line)
 		}
 		if hit && (f.Kind == CutBeforeData || f.Kind == CutBeforeAnswer) {
 			x.end(true)
@@ -337,7 +337,7 @@ func (x *meddled) pass(to io.Writer, r *bufio.Reader, line []byte, literal int64
 		if literal < 0 {
 			return true
 		}
-		if f, hit := x.m.at("body"); hit && f.Kind == CutInBody {
+		if f, hit := x.m.at("body", line); hit && f.Kind == CutInBody {
 			io.CopyN(to, r, literal/2)
 			x.end(true)
 			return false
