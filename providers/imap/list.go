@@ -164,8 +164,8 @@ func (l *listing) complete(items []string) error {
 	var commands []*wire.Command
 	for i := range l.entries {
 		e := &l.entries[i]
-		e.Subscribed = e.Subscribed || l.lsub[same(e.Raw)]
-		if e.Status = l.statuses[same(e.Raw)]; e.Status == nil && e.Selectable {
+		e.Subscribed = e.Subscribed || l.lsub[Identity(e.Raw)]
+		if e.Status = l.statuses[Identity(e.Raw)]; e.Status == nil && e.Selectable {
 			commands = append(commands, wire.NewCommand("STATUS").String(e.Raw).Items(items...))
 		}
 	}
@@ -175,7 +175,7 @@ func (l *listing) complete(items []string) error {
 		return err
 	}
 	for i := range l.entries {
-		l.entries[i].Status = l.statuses[same(l.entries[i].Raw)]
+		l.entries[i].Status = l.statuses[Identity(l.entries[i].Raw)]
 	}
 	return nil
 }
@@ -226,9 +226,9 @@ func (l *listing) entry() error {
 	return nil
 }
 
-// same makes one key of the spellings of INBOX, which servers mix: LIST says
-// "Inbox" and STATUS "INBOX".
-func same(raw string) string {
+// Identity makes one of the spellings of INBOX (RFC 3501 §5.1), which servers mix: LIST says
+// "Inbox" and STATUS "INBOX". Other raw names are their own. What it returns may be sent.
+func Identity(raw string) string {
 	if strings.EqualFold(raw, "INBOX") {
 		return "INBOX"
 	}
@@ -238,7 +238,7 @@ func same(raw string) string {
 func (l *listing) subscription() error {
 	_, _, raw, err := l.listed()
 	if err == nil {
-		l.lsub[same(raw)] = true
+		l.lsub[Identity(raw)] = true
 	}
 	return err
 }
@@ -284,7 +284,7 @@ func (l *listing) status() error {
 			st.Size = int64(n)
 		}
 	}
-	l.statuses[same(raw)] = st
+	l.statuses[Identity(raw)] = st
 	return nil
 }
 

@@ -17,7 +17,7 @@ func TestVisitSendsAheadAndKeepsFoldersApart(t *testing.T) {
 	d := script(t, func(c *scripted) {
 		c.open(t, "UNSELECT MOVE UIDPLUS")
 		var tags []string
-		for _, want := range []string{`EXAMINE "a"`, "UID FETCH 1:2 ", `EXAMINE "b"`, "UID FETCH 1:2 ", `SELECT "c"`, "UID STORE 7 +FLAGS.SILENT (\\Seen)", `UID MOVE 8 "d"`, "UNSELECT", `EXAMINE "e"`, "UID FETCH 1:* "} {
+		for _, want := range []string{`EXAMINE "a"`, "UID FETCH 1:2 ", `EXAMINE "b"`, "UID FETCH 1:2 ", "UNSELECT", `SELECT "c"`, "UID STORE 7 +FLAGS.SILENT (\\Seen)", `UID MOVE 8 "d"`, `EXAMINE "e"`, "UID FETCH 1:* "} {
 			tags = append(tags, c.expect(t, want))
 		}
 		body := func(n int, text string) string {
@@ -25,9 +25,9 @@ func TestVisitSendsAheadAndKeepsFoldersApart(t *testing.T) {
 		}
 		c.say("* 2 EXISTS", "* OK [UIDVALIDITY 1] x", "* OK [UIDNEXT 3] x", tags[0]+" OK [READ-ONLY] x")
 		c.say(body(1, "a one"), body(2, "a two"), tags[1]+" OK x")
-		c.say(tags[2]+" NO [NONEXISTENT] no such folder", body(1, "of no folder"), tags[3]+" BAD nothing is selected")
-		c.say("* 9 EXISTS", "* OK [UIDVALIDITY 3] x", "* OK [UIDNEXT 9] x", "* OK [PERMANENTFLAGS (\\Seen \\*)] x", tags[4]+" OK [READ-WRITE] x")
-		c.say(tags[5]+" OK x", "* OK [COPYUID 4 8 77] x", "* 8 EXPUNGE", tags[6]+" OK x", tags[7]+" OK x")
+		c.say(tags[2]+" NO [NONEXISTENT] no such folder", body(1, "of no folder"), tags[3]+" BAD nothing is selected", tags[4]+" BAD nothing is selected")
+		c.say("* 9 EXISTS", "* OK [UIDVALIDITY 3] x", "* OK [UIDNEXT 9] x", "* OK [PERMANENTFLAGS (\\Seen \\*)] x", tags[5]+" OK [READ-WRITE] x")
+		c.say(tags[6]+" OK x", "* OK [COPYUID 4 8 77] x", "* 8 EXPUNGE", tags[7]+" OK x")
 		c.say("* 1 EXISTS", "* OK [UIDVALIDITY 5] x", "* OK [UIDNEXT 2] x", tags[8]+" OK x", "* 1 FETCH (UID 1 FLAGS (\\Seen))", tags[9]+" OK x")
 		c.line()
 	})

@@ -74,7 +74,7 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 	}
 	listed := map[string]bool{}
 	for _, l := range targetList {
-		listed[l.Raw] = l.Selectable
+		listed[imap.Identity(l.Raw)] = l.Selectable
 	}
 	there := map[int64]uids{}
 	for _, t := range targets {
@@ -101,7 +101,7 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 		missing := func(words string) { c.Missing = append(c.Missing, words) }
 		var unreadUIDs []uint32
 		unread := func(uid uint32) { unreadUIDs = append(unreadUIDs, uid) }
-		if f, ok := known[m.Source.Raw]; ok {
+		if f, ok := known[imap.Identity(m.Source.Raw)]; ok {
 			if err := r.m.Messages(ctx, f.ID, now.validity, 1, func(row manifest.Message) error {
 				for len(rest) > 0 && rest[0] < row.UID {
 					unread(rest[0])

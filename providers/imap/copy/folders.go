@@ -117,20 +117,21 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	r.list = map[string]imap.ListEntry{}
 	for _, l := range targetList {
-		r.list[l.Raw] = l
+		r.list[imap.Identity(l.Raw)] = l
 	}
 	r.traits = w.dst.Traits()
 	r.headroom = limitOf(r.target.host.Limits.MaxMessageSize, r.target.host.Oversize.Limit, w.dst.AppendLimit())
 	for _, m := range mappings {
-		f, isKnown := known[m.Source.Raw]
-		delete(known, m.Source.Raw)
+		raw := imap.Identity(m.Source.Raw)
+		f, isKnown := known[raw]
+		delete(known, raw)
 		if m.Why != "" {
 			r.report(m.Source.Name, "left out: "+m.Why)
 		}
 		if m.Excluded || !m.Source.Selectable {
 			continue
 		}
-		f.Raw, f.Name = m.Source.Raw, m.Source.Name
+		f.Raw, f.Name = raw, m.Source.Name
 		x := &folder{Folder: f, specialUse: m.Source.SpecialUse, subscribed: m.Source.Subscribed, now: numbers(m.Source.Status), fresh: !isKnown}
 		x.look = lookAt(f, x.now, r.spec.Mode)
 		x.target = r.targetFor(m.Target, w.dst, targetList, m.Source.SpecialUse)
@@ -168,7 +169,7 @@ func (r *run) targetFor(name string, dst session, list []imap.ListEntry, special
 	raw := dst.WireName(name)
 	for _, l := range list {
 		if l.Name == name && l.Selectable {
-			raw = l.Raw
+			raw = imap.Identity(l.Raw)
 			break
 		}
 	}
