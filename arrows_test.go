@@ -42,6 +42,8 @@ var layers = []struct {
 	{"providers/dns", []string{"=plan", "plan/mailrecords", "=providers", "providers/dns"}, "a provider knows neither the engine nor another provider"},
 	{"providers/cloudflare", []string{"=plan", "=providers", "providers/dns", "providers/cloudflare"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/digitalocean", []string{"=plan", "=providers", "providers/dns", "providers/digitalocean"}, "a host of zones knows what zones have in common, and no other host"},
+	{"providers/google_workspace/googletest", []string{"=plan", "=providers", "=providers/imap/imaptest"}, "a double; mail servers are played in one way"},
+	{"providers/google_workspace", []string{"=plan", "=providers", "providers/google_workspace"}, "a provider knows neither the engine nor another provider"},
 	{"providers/hetzner", []string{"=plan", "=providers", "providers/dns", "providers/hetzner"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/ionos", []string{"=plan", "=providers", "providers/dns", "providers/ionos"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/libdns", []string{"=plan", "=providers", "providers/dns", "providers/libdns"}, "a host of zones knows what zones have in common, and no other host"},

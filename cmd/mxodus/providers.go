@@ -22,11 +22,12 @@ var kinds = []kind{
 	{"by_hand", []string{"dns"}, "a zone that a person edits; every change is proven by the name servers"},
 	{"cloudflare", []string{"dns"}, "zones at Cloudflare"},
 	{"digitalocean", []string{"dns"}, "zones at DigitalOcean"},
+	{"google_workspace", []string{"source", "target"}, "Google Workspace over IMAP by a service account; addresses at a target are made by hand and proven"},
 	{"hetzner", []string{"dns"}, "zones at Hetzner (Cloud API)"},
 	{"imap", []string{"source", "target"}, "any IMAP host; addresses at a target are made by hand and proven"},
 	{"ionos", []string{"source", "target", "dns"}, "IONOS Mail over IMAP, by region; zones over the IONOS DNS API"},
 	{"libdns", []string{"dns"}, "zones of any libdns provider that was compiled in, see docs/dns.md"},
-	{"microsoft365", []string{"target"}, "Microsoft 365: domains, users, licences and addresses, and mailboxes over IMAP"},
+	{"microsoft365", []string{"source", "target"}, "Microsoft 365: domains, users, licences and addresses, and mailboxes over IMAP"},
 	{"powerdns", []string{"dns"}, "zones of a PowerDNS server over its HTTP interface"},
 	{"rfc2136", []string{"dns"}, "dynamic updates signed with TSIG (BIND, Knot, PowerDNS and others)"},
 }
@@ -48,7 +49,7 @@ func newProviders(a *app) *cobra.Command {
 				}{kinds})
 			}
 			for _, k := range kinds {
-				if _, err := fmt.Fprintf(a.stdout, "%-12s %-16s %s\n", k.Name, strings.Join(k.Roles, ", "), k.What); err != nil {
+				if _, err := fmt.Fprintf(a.stdout, "%-16s %-16s %s\n", k.Name, strings.Join(k.Roles, ", "), k.What); err != nil {
 					return err
 				}
 			}

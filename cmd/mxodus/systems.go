@@ -17,6 +17,7 @@ import (
 	"github.com/mxodus/mxodus/providers/digitalocean"
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/hosted"
+	google "github.com/mxodus/mxodus/providers/google_workspace"
 	"github.com/mxodus/mxodus/providers/hetzner"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/copy"
@@ -72,18 +73,42 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	dialer := func(h plan.Host) imap.Host {
 		return imap.Host{Dialer: &imap.Dialer{Tokens: tokens[h.Key()], Canary: h.Auth == "xoauth2", Host: h, Secrets: secrets, Clock: a.clock, Root: a.dir, Spool: filepath.Join(a.dir, ".mxodus")}}
 	}
+	// byTokens gives a host whose mailboxes are opened by tokens its address and the tokens.
+	byTokens := func(h *plan.Host) (tenant *microsoft365.Tenant, err error) {
+		switch h.Kind {
+		case "microsoft365":
+			if tenant, err = microsoft365.New(*h, microsoft365.Options{Secrets: secrets, Clock: a.clock, Root: a.dir, Person: a.signIn}); err == nil {
+				h.Hostname, h.Port = tenant.IMAP()
+				tokens[h.Key()] = tenantTokens{tenant.ExchangeTokens()}
+			}
+		case "google_workspace":
+			var workspace *google.Workspace
+			if workspace, err = google.New(*h, google.Options{Secrets: secrets, Root: a.dir}); err == nil {
+				h.Hostname, h.Port = workspace.IMAP()
+				tokens[h.Key()] = &imap.SharedTokens{Clock: a.clock, Fetch: func(ctx context.Context, address string) (imap.Token, error) {
+					token, ends, err := workspace.Token(ctx, address)
+					return imap.Token{Value: token, Expiry: ends}, err
+				}}
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", h.Pos, err)
+		}
+		return tenant, nil
+	}
 	for _, h := range m.Sources {
+		if _, err := byTokens(&h); err != nil {
+			return nil, err
+		}
 		s.sources[h.Key()] = dialer(h)
 	}
 	for _, h := range m.Targets {
-		if h.Kind == "microsoft365" {
-			tenant, err := microsoft365.New(h, microsoft365.Options{Secrets: secrets, Clock: a.clock, Root: a.dir, Person: a.signIn})
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", h.Pos, err)
-			}
+		tenant, err := byTokens(&h)
+		if err != nil {
+			return nil, err
+		}
+		if tenant != nil {
 			s.directories[h.Key()] = tenant
-			h.Hostname, h.Port = tenant.IMAP()
-			tokens[h.Key()] = tenantTokens{tenant.ExchangeTokens()}
 		}
 		s.targets[h.Key()] = dialer(h)
 		if s.submissions[h.Key()], err = newSubmission(h, a, secrets); err != nil {

@@ -224,6 +224,10 @@ const (
 	notYetMax = time.Minute
 )
 
+// parks is from which time on a wait that a host has named is no trouble but a date: a day's
+// allowance that is used up.
+const parks = 10 * time.Minute
+
 // finish takes note of how a task ended.
 func (e *Engine) finish(ctx context.Context, r taskResult) error {
 	now := e.Clock.Now()
@@ -258,7 +262,7 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 		}
 		return nil
 	}
-	if refusal, ok := errors.AsType[*providers.Error](r.err); ok && refusal.Reason == providers.NotYet {
+	if refusal, ok := errors.AsType[*providers.Error](r.err); ok && (refusal.Reason == providers.NotYet || refusal.Reason == providers.Throttled && refusal.Wait >= parks) {
 		for _, s := range r.task.steps {
 			pause := max(refusal.Wait, min(max(e.retry[s.Address].pause*3/2, notYetMin), notYetMax))
 			e.retry[s.Address] = retry{next: now.Add(pause), pause: pause, kind: WaitTime, names: []string{r.err.Error()}}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap/wire"
@@ -71,7 +72,6 @@ func (s *Session) FetchBodies(ctx context.Context, sets []string, fn func(m Meta
 // reading is the step of Bodies.
 type reading struct {
 	bodyReader
-	raw    string
 	sets   []string
 	next   []string
 	made   bool
@@ -79,7 +79,7 @@ type reading struct {
 }
 
 func newReading(s *Session, raw string, b *Bodies) *reading {
-	return &reading{raw: raw, sets: b.Sets, bodyReader: bodyReader{s: s, fn: b.Each, want: map[uint32]bool{}, open: map[uint32]*partial{}}}
+	return &reading{sets: b.Sets, bodyReader: bodyReader{s: s, raw: raw, fn: b.Each, want: map[uint32]bool{}, open: map[uint32]*partial{}}}
 }
 
 func (b *reading) command() (*wire.Command, error) {
@@ -103,7 +103,11 @@ func (b *reading) command() (*wire.Command, error) {
 	if len(b.next) == 0 || b.failed != nil {
 		return nil, nil
 	}
-	c := wire.NewCommand("UID FETCH").Set(b.next[0]).Items("UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[]")
+	items := []string{"UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "BODY.PEEK[]"}
+	if b.s.traits.Labels {
+		items = slices.Insert(items, 4, "X-GM-LABELS")
+	}
+	c := wire.NewCommand("UID FETCH").Set(b.next[0]).Items(items...)
 	b.next = b.next[1:]
 	return c, nil
 }
@@ -125,6 +129,7 @@ func (b *reading) finish() error {
 // else it is kept until the rest has come.
 type bodyReader struct {
 	s      *Session
+	raw    string // of the folder
 	fn     func(Meta, int64, io.Reader) error
 	want   map[uint32]bool     // still to come
 	open   map[uint32]*partial // by sequence number: incomplete so far
@@ -136,7 +141,14 @@ type bodyReader struct {
 // wrong by their own storage's line ends, at most by a factor of two.
 func believable(size int64) int64 { return 1<<20 + 4*max(size, 0) }
 
-const needed = hasUID | hasFlags | hasDate
+// complete reports whether all of a message but its octets has come.
+func (b *bodyReader) complete(p *partial) bool {
+	needed := hasUID | hasFlags | hasDate
+	if b.s.traits.Labels {
+		needed |= hasLabels
+	}
+	return p.has&needed == needed
+}
 
 func (b *bodyReader) data(resp wire.Response) error {
 	if resp.Type == "EXPUNGE" || resp.Type == "VANISHED" {
@@ -155,7 +167,7 @@ func (b *bodyReader) data(resp wire.Response) error {
 		if p.has&hasSize != 0 && body.Size > believable(p.Size) {
 			return wire.ErrTooLong
 		}
-		if p.has&needed == needed {
+		if b.complete(p) {
 			handed = true
 			return b.hand(p, body.Size, body)
 		}
@@ -179,7 +191,7 @@ func (b *bodyReader) data(resp wire.Response) error {
 	switch {
 	case handed:
 		delete(b.open, resp.Number)
-	case p.body != nil && p.has&needed == needed:
+	case p.body != nil && b.complete(p):
 		delete(b.open, resp.Number)
 		return b.handKept(p)
 	case p.has&hasUID != 0 && !b.want[p.UID]:
@@ -198,6 +210,7 @@ func (b *bodyReader) hand(p *partial, size int64, body io.Reader) error {
 	}
 	delete(b.want, p.UID)
 	b.s.asked()
+	p.labelled(b.raw)
 	watch := &watched{r: body}
 	b.failed = b.fn(p.Meta, size, watch)
 	if watch.err != nil {

@@ -19,6 +19,8 @@ type Meta struct {
 	Size            int64  // RFC822.SIZE, -1 = not said; a hint, the literal is the truth
 	ModSeq          uint64
 	Header          []byte // the header fields asked for, as sent
+	Number          uint64 // X-GM-MSGID: the same in all folders that hold the message; 0 = not said
+	labels          []string
 }
 
 // FetchItems chooses what FetchMeta asks for, besides the UID.
@@ -27,6 +29,8 @@ type FetchItems struct {
 	ModSeq                    bool     // only with CONDSTORE; left out elsewhere
 	ChangedSince              uint64   // only with CONDSTORE; an error elsewhere. 0 = all
 	HeaderFields              []string // "MESSAGE-ID"; read without marking the message as read
+
+	number, labels bool // where a message may be in several folders (Traits.Labels)
 }
 
 // items of a message, as bits.
@@ -38,6 +42,8 @@ const (
 	hasModSeq
 	hasHeader
 	hasBody
+	hasNumber
+	hasLabels
 )
 
 // partial is a message whose items have come so far.
@@ -104,6 +110,7 @@ type metaListing struct {
 func newListing(s *Session, raw string, l *List) *metaListing {
 	items := l.Items
 	items.ModSeq = items.ModSeq && s.condstore()
+	items.number, items.labels = s.traits.Labels && (items.Flags || items.Size), s.traits.Labels && items.Flags
 	return &metaListing{list: l, metaReader: metaReader{s: s, raw: raw, items: items, want: items.wants(), fn: l.Each, vanished: l.Vanished, open: map[uint32]*partial{}}}
 }
 
@@ -145,7 +152,7 @@ func (l *metaListing) answered(*pending) {}
 func (f FetchItems) wants() int {
 	want := hasUID
 	for bit, on := range map[int]bool{hasFlags: f.Flags, hasDate: f.InternalDate, hasSize: f.Size,
-		hasModSeq: f.ModSeq, hasHeader: len(f.HeaderFields) > 0} {
+		hasModSeq: f.ModSeq, hasHeader: len(f.HeaderFields) > 0, hasNumber: f.number, hasLabels: f.labels} {
 		if on {
 			want |= bit
 		}
@@ -166,6 +173,12 @@ func (f FetchItems) words() []string {
 	}
 	if f.ModSeq {
 		words = append(words, "MODSEQ")
+	}
+	if f.number {
+		words = append(words, "X-GM-MSGID")
+	}
+	if f.labels {
+		words = append(words, "X-GM-LABELS")
 	}
 	if len(f.HeaderFields) > 0 {
 		words = append(words, "BODY.PEEK[HEADER.FIELDS ("+strings.Join(f.HeaderFields, " ")+")]")
@@ -254,6 +267,7 @@ func (m *metaReader) readVanished() (earlier bool, err error) {
 
 func (m *metaReader) emit(p *partial) {
 	if m.failed == nil && contains(m.spans, p.UID) {
+		p.labelled(m.raw)
 		m.failed = m.fn(p.Meta)
 	}
 }
@@ -338,6 +352,11 @@ func (p *partial) take(name string, v wire.Value) {
 			p.Size = int64(n)
 		}
 		p.has |= hasSize
+	case "X-GM-MSGID":
+		p.Number, _ = v.Number()
+		p.has |= hasNumber
+	case "X-GM-LABELS":
+		p.labels, p.has = v.Texts(), p.has|hasLabels
 	case "MODSEQ": // RFC 7162 §3.1.4.1: in parentheses
 		if len(v.List) == 1 {
 			v = v.List[0]

@@ -110,6 +110,10 @@ var remedies = map[providers.Reason]string{
 	providers.NotFound:       "create the folder, or look whether it was renamed",
 }
 
+// bandwidthPause is how long to leave an account alone whose octets of a day are used up: Gmail gives 2,500 MB to
+// read and 500 MB to write, and names no time (https://support.google.com/a/answer/1071518).
+const bandwidthPause = time.Hour
+
 // refusal is the error for a NO, a BAD or a BYE.
 func refusal(op, subject string, st wire.Status) *providers.Error {
 	e := &providers.Error{Op: op, Subject: subject, Reason: reasonFor(op, st), Server: st.Words()}
@@ -120,6 +124,10 @@ func refusal(op, subject string, st wire.Status) *providers.Error {
 	if m := backoff.FindStringSubmatch(st.Text); m != nil {
 		ms, _ := strconv.ParseInt(m[1], 10, 64)
 		e.Wait = time.Duration(ms) * time.Millisecond
+	}
+	if e.Reason == providers.Throttled && e.Wait == 0 && bandwidth.MatchString(st.Text) {
+		e.Wait = bandwidthPause
+		e.Remedy = "nothing: the host counts octets by the day, and the copy goes on when it lets it"
 	}
 	return e
 }

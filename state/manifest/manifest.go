@@ -156,6 +156,9 @@ func (d *DB) open(target string) error {
 	if err := d.migrate(made, target); err != nil {
 		return err
 	}
+	if _, err := d.write.Exec(occurrences); err != nil {
+		return d.wrap(err)
+	}
 	if d.read, err = sql.Open("sqlite3", dsn(d.path)+"&_query_only=1"); err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}

@@ -72,6 +72,7 @@ type Message struct {
 	TargetUID uint32 // Claimed: where it is; 0 = it was there and its place is not known any more
 	Staging   int64  // Intent and Applied: the staging folder it was sent to, 0 = to its place at once
 	StagedUID uint32 // where it is in there, 0 = not known
+	Number    uint64 // its number at a source that shows a message in several folders; only written, see Occurrences
 	Content   []byte // digest of the decoded content, nil = not computed
 	Gist      []byte // digest of what identifies it when the content was changed, nil = not computed
 	Tier      Tier
@@ -280,6 +281,9 @@ func (t *Tx) Intend(m *Message, at time.Time) error {
 		return fmt.Errorf("manifest %s: message with UID %d of folder %d is not to be sent: it has been, or is in doubt", t.d.path, m.UID, m.Folder)
 	}
 	m.State, m.At = Intent, at
+	if err == nil && m.Number != 0 {
+		_, err = t.tx.Exec(`INSERT OR REPLACE INTO occurrence(number, message) VALUES (?,?)`, int64(m.Number), m.ID)
+	}
 	return t.d.wrap(err)
 }
 

@@ -84,6 +84,17 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 			}
 		}
 	}
+	once, err := r.kept(ctx, dst.Traits(), known, there)
+	if err != nil {
+		return c, err
+	}
+	occurrences, err := r.m.Occurrences(ctx)
+	if err != nil {
+		return c, err
+	}
+	atTarget := func(row manifest.Message) bool {
+		return there[row.Target].has(row.TargetUIDValidity, row.TargetUID) || once[string(row.Digest)]
+	}
 	for _, m := range mappings {
 		switch {
 		case !m.Source.Selectable:
@@ -112,7 +123,7 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 				}
 				rest = rest[1:]
 				switch {
-				case row.State == manifest.Claimed && there[row.Target].has(row.TargetUIDValidity, row.TargetUID):
+				case row.State == manifest.Claimed && atTarget(row):
 					fc.Copied++
 				case row.State == manifest.Claimed:
 					missing(describe(m.Source.Name, row) + ": copied, and no longer where it was put")
@@ -136,8 +147,19 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 		if err != nil {
 			return c, err
 		}
+		copied, err := r.elsewhere(ctx, src, unreadUIDs, occurrences)
+		if err != nil {
+			return c, err
+		}
 		for _, uid := range unreadUIDs {
-			if !left[uid] {
+			row, found := copied[uid]
+			switch {
+			case left[uid]:
+			case found && row == nil:
+				fc.Messages-- // it counts in the folder it was copied from
+			case found && row.State == manifest.Claimed && atTarget(*row):
+				fc.Copied++
+			default:
 				missing(fmt.Sprintf("%s, UID %d: not copied yet", m.Source.Name, uid))
 			}
 		}

@@ -18,6 +18,8 @@ type listed struct {
 	uid   uint32
 	flags int32 // index into listing.sets, -1 = not asked
 	size  int64
+
+	number uint64 // where a message may be in several folders, 0 elsewhere
 }
 
 // listing is what was asked of a source folder, in the order of UIDs.
@@ -28,7 +30,7 @@ type listing struct {
 }
 
 func (l *listing) add(m imap.Meta, flags bool) {
-	x := listed{uid: m.UID, flags: -1, size: max(m.Size, 0)}
+	x := listed{uid: m.UID, flags: -1, size: max(m.Size, 0), number: m.Number}
 	if flags {
 		key := strings.Join(canonicalFlags(m.Flags), " ")
 		i, ok := l.index[key]
@@ -176,7 +178,7 @@ func (r *run) hold(ctx context.Context, f *folder, l *listing, from uint32, comp
 			r.leftOut(1)
 			return
 		}
-		f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size})
+		f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size, number: m.number})
 	}
 	err := r.m.Known(ctx, f.ID, f.Numbers.UIDValidity, from, func(k manifest.Known) error {
 		for i < len(l.messages) && l.messages[i].uid < k.UID {
@@ -254,7 +256,7 @@ func (r *run) changes(ctx context.Context, f *folder, l *listing) error {
 	// One without a row was left out because it was marked \Deleted; it no longer is.
 	back := func(m listed) {
 		if r.traits.NoDeleted && !r.leavesOut(strings.Fields(l.sets[m.flags])) {
-			f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size})
+			f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size, number: m.number})
 		}
 	}
 	defer func() {

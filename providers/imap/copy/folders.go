@@ -1,8 +1,11 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/mxodus/mxodus/providers"
@@ -33,6 +36,7 @@ type pending struct {
 	uid     uint32
 	size    int64
 	settled bool // it has an intent, or needs none
+	number  uint64
 }
 
 // target is a folder at the target.
@@ -119,7 +123,11 @@ func (r *run) begin(ctx context.Context) error {
 	for _, l := range targetList {
 		r.list[imap.Identity(l.Raw)] = l
 	}
-	r.traits = w.dst.Traits()
+	r.traits, r.labels = w.dst.Traits(), w.src.Traits().Labels
+	r.movesTo = w.dst.Has("MOVE") || r.spec.Mode == providers.AfterFlip
+	if err := r.mirrors(); err != nil {
+		return err
+	}
 	r.headroom = limitOf(r.target.host.Limits.MaxMessageSize, r.target.host.Oversize.Limit, w.dst.AppendLimit())
 	for _, m := range mappings {
 		raw := imap.Identity(m.Source.Raw)
@@ -140,6 +148,11 @@ func (r *run) begin(ctx context.Context) error {
 		if !x.look.open {
 			r.progress.Messages += int(x.now.Messages)
 		}
+	}
+	if r.labels {
+		slices.SortStableFunc(r.folders, func(a, b *folder) int {
+			return cmp.Or(precedence(a)-precedence(b), strings.Compare(a.Name, b.Name))
+		})
 	}
 	if err := r.m.Update(ctx, func(t *manifest.Tx) error {
 		for _, f := range r.folders {

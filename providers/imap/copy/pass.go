@@ -26,6 +26,8 @@ type run struct {
 	quarantine     string
 	baselines      map[string]manifest.Numbers // of folders that are read: what was there before anything of ours
 	headroom       int64                       // largest message that is sent, 0 = no limit
+	labels         bool                        // the source shows a message in several folders
+	movesTo        bool                        // a copy can follow its message to another folder
 	traits         imap.Traits                 // of the target
 
 	folders  []*folder
@@ -105,7 +107,7 @@ func (r *run) stages(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes} {
+	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.onceEach, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes} {
 		if err := r.stopped(); err != nil {
 			return err
 		}

@@ -156,7 +156,7 @@ func (d *reader) message(ctx context.Context, l *lot, m imap.Meta, size int64, o
 	delete(l.asked, m.UID)
 	it := &item{f: l.f, p: p, body: b, row: manifest.Message{
 		Folder: l.f.ID, UIDValidity: l.f.Numbers.UIDValidity, UID: m.UID, Size: size, InternalDate: m.InternalDate,
-		Flags: canonicalFlags(m.Flags), MessageID: b.header.messageID, Sender: b.header.sender, Subject: b.header.subject, Digest: b.digest.raw[:], Canonical: b.digest.rewritten(),
+		Flags: canonicalFlags(m.Flags), Number: p.number, MessageID: b.header.messageID, Sender: b.header.sender, Subject: b.header.subject, Digest: b.digest.raw[:], Canonical: b.digest.rewritten(),
 	}}
 	select {
 	case d.items <- it:

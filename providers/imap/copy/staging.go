@@ -84,6 +84,11 @@ func (r *run) route(ctx context.Context, t *target) error {
 
 // inUse reports whether others may work with a target folder.
 func (r *run) inUse(ctx context.Context, t *target, sel imap.Selected) (bool, error) {
+	if r.traits.Merges {
+		// A message that is there already, in whatever folder, would never show in a staging folder; and one
+		// that is sent twice is there once.
+		return false, nil
+	}
 	claimed, doubts, err := r.m.Placed(ctx, t.ID, sel.UIDValidity)
 	return !direct(r.spec.Mode, sel.Exists, t.Baseline.Messages, claimed, doubts), err
 }

@@ -53,7 +53,7 @@ func (r *run) first(ctx context.Context) (*worker, error) {
 			func() error { _, err := w.target(ctx); return err },
 		)
 		reason := providers.ReasonOf(err)
-		if err == nil || attempt >= maxAttempts || reason != providers.Throttled && reason != providers.TooMany {
+		if err == nil || attempt >= maxAttempts || tooLong(err) || reason != providers.Throttled && reason != providers.TooMany {
 			return w, err
 		}
 		if err := r.sleep(ctx, delay(err, attempt), "the host wants us to wait"); err != nil {
@@ -225,6 +225,9 @@ func (w *worker) attempt(ctx context.Context, j job) error {
 		if failures >= maxAttempts {
 			return fmt.Errorf("given up after %d attempts without progress: %w", failures, err)
 		}
+		if tooLong(err) {
+			return err
+		}
 		if err := w.r.sleep(ctx, delay(err, failures), "trying again after: "+err.Error()); err != nil {
 			return err
 		}
@@ -255,6 +258,16 @@ func passing(err error) bool {
 		return true
 	}
 	return errors.Is(err, errChanged) || errors.Is(err, errWorn)
+}
+
+// longestNamed is the longest wait that a pass sits out. A longer one ends it: the mailbox's connections are of use to
+// others meanwhile.
+const longestNamed = 10 * time.Minute
+
+// tooLong reports whether the host named such a wait.
+func tooLong(err error) bool {
+	e, ok := errors.AsType[*providers.Error](err)
+	return ok && e.Wait > longestNamed
 }
 
 // delay is how long to wait: what the host named, to the millisecond, else

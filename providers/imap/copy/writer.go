@@ -387,6 +387,8 @@ func (w *writer) land(ctx context.Context) error {
 		return err
 	case fatal != nil:
 		return fatal
+	case wait != nil && tooLong(wait):
+		return wait
 	case wait != nil:
 		if w.waits++; w.waits > maxAttempts {
 			return fmt.Errorf("given up after %d waits: %w", maxAttempts, wait)

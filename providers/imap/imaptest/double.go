@@ -317,6 +317,19 @@ func (d *Double) File(account string, number uint64, folder string) error {
 	return fmt.Errorf("no message %d", number)
 }
 
+// Unfile takes a message out of a folder.
+func (d *Double) Unfile(account string, number uint64, folder string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b := d.accounts[strings.ToLower(account)]; b != nil {
+		if f := d.find(b, folder); f != nil {
+			d.modseq++
+			f.modseq = d.modseq
+			f.held = slices.DeleteFunc(f.held, func(h held) bool { return h.Number == number })
+		}
+	}
+}
+
 // find is a folder by its UTF-8 name. The caller holds d.mu.
 func (d *Double) find(b *box, name string) *drawer {
 	for _, f := range b.folders {
