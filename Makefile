@@ -39,5 +39,70 @@ race:
 	$(GO) test -race ./plan/... ./state/... ./providers/...
 
 lint:
-	@test -z "$$(gofmt -l .)" || { echo "not gofmt-clean:
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-clean:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+
+# The tests run real servers where they are: Dovecot, BIND, Knot, PowerDNS, Postfix, Cyrus and Courier.
+servers: installed unpacked
+
+installed:
+	@missing=""; \
+	command -v dovecot >/dev/null 2>&1 || test -x /usr/sbin/dovecot || missing="$$missing dovecot-imapd"; \
+	command -v named >/dev/null 2>&1 || test -x /usr/sbin/named || missing="$$missing bind9"; \
+	command -v knotd >/dev/null 2>&1 || test -x /usr/sbin/knotd || missing="$$missing knot"; \
+	command -v pdns_server >/dev/null 2>&1 || test -x /usr/sbin/pdns_server || missing="$$missing pdns-server pdns-backend-sqlite3"; \
+	command -v postfix >/dev/null 2>&1 || test -x /usr/sbin/postfix || missing="$$missing postfix"; \
+	command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$$missing chromium"; \
+	if [ -z "$$missing" ]; then \
+		echo "servers for the tests: Dovecot, BIND, Knot, PowerDNS, Postfix and Chromium are there"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "servers for the tests: installing$$missing"; \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get update -qq >/dev/null || true; \
+		for package in $$missing; do \
+			apt-get install -y -qq --no-install-recommends $$package >/dev/null \
+				|| echo "servers for the tests: could not install $$package; the tests that need it are SKIPPED"; \
+		done; \
+	else \
+		echo "servers for the tests: not here and not installed (that needs root and apt):$$missing"; \
+		echo "                       the tests that need them are SKIPPED"; \
+	fi
+
+# Debian lets one IMAP server be installed, so Cyrus and Courier are unpacked beside it with the libraries that are missing, and are never
+# installed: no scripts, no daemons, no root needed. Root's are where the users that servers run as can read them.
+UNPACKED ?= $(if $(filter 0,$(shell id -u)),/var/cache,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/mxodus-servers
+
+unpacked:
+	@command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || { echo "servers for the tests: Cyrus and Courier are unpacked on Debian only; the tests that need them are SKIPPED"; exit 0; }; \
+	for server in cyrus-imapd courier-imap; do \
+		dir="$(UNPACKED)/$$server"; \
+		if [ -e "$$dir/complete" ]; then continue; fi; \
+		rm -rf "$$dir"; mkdir -p "$$dir/packages"; \
+		apt-cache show $$server >/dev/null 2>&1 || { [ "$$(id -u)" != 0 ] || apt-get update -qq >/dev/null 2>&1 || true; }; \
+		packages="$$(apt-get -s -qq install --no-install-recommends $$server 2>/dev/null | awk '/^Inst/ {print $$2}')"; \
+		if [ -n "$$packages" ] && (cd "$$dir/packages" && apt-get download -qq $$packages >/dev/null 2>&1) \
+			&& for p in "$$dir"/packages/*.deb; do dpkg-deb -x "$$p" "$$dir" || exit 1; done; then \
+			rm -rf "$$dir/packages" "$$dir/usr/share/doc"; touch "$$dir/complete"; \
+			echo "servers for the tests: unpacked $$server in $$dir"; \
+		else \
+			echo "servers for the tests: could not unpack $$server; the tests that need it are SKIPPED"; rm -rf "$$dir"; \
+		fi; \
+	done
+
+# Floor, mbsync, interimap, dsync, imapsync (where it is installed; Debian hasn't got it) and mxodus in turn on the same two Dovecots, half an
+# hour: see docs/performance.md. BENCH_ROWS may also hold folders0, line, huge and million; BENCH_PEER_ROUNDS is how often the others'
+# full copies are measured, 0 = as often as the rest.
+BENCH_ROWS        ?= small,folders,bulk,exchange
+BENCH_ROUNDS      ?= 3
+BENCH_PEER_ROUNDS ?= 1
+bench: servers
+	@missing=""; \
+	command -v mbsync >/dev/null 2>&1 || missing="$$missing isync"; \
+	command -v interimap >/dev/null 2>&1 || missing="$$missing interimap"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || true; \
+	fi
+	$(GO) test -v -count 1 -timeout 180m -run '^TestTable$$' ./providers/imap/peers -rows $(BENCH_ROWS) -rounds $(BENCH_ROUNDS) -peer-rounds $(BENCH_PEER_ROUNDS)
+
+clean:
 	rm -rf bin
