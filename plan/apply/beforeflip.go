@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -283,101 +282,6 @@ func (e *Engine) driftOfFlip(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// accountsReady: does every mailbox at the target answer a login?
-func accountsReady(ctx context.Context, e *Engine, a *Answer) {
-	a.Remedy = "see that the account exists at the target, has its licence, and that its credentials are right"
-	list := e.Migration.Mailboxes
-	failed := make([]error, len(list))
-	atOnce(len(list), mailboxesAtOnce, func(i int) { failed[i] = e.loginOnce(ctx, "target", list[i]) })
-	for i, err := range failed {
-		if err != nil {
-			a.no("%s: %v", list[i].Target, err)
-		}
-	}
-	a.saw(e, "the targets", "a login to each mailbox", count(len(list)-len(a.Detail), len(list)))
-}
-
-// mailboxesAtOnce bounds logins and questions about recipients; hosts bound
-// their own connections besides.
-const mailboxesAtOnce = 16
-
-// loginOnce logs in to one side of a mailbox, once a round.
-func (e *Engine) loginOnce(ctx context.Context, side string, m plan.Mailbox) error {
-	_, err := roundOf(ctx).logins.get(side+" "+m.From+" "+m.Source+" "+m.On+" "+m.Target, func() (struct{}, error) {
-		if side == "source" {
-			return struct{}{}, e.sourceLogin(ctx, m)
-		}
-		return struct{}{}, e.targetLogin(ctx, m)
-	})
-	return err
-}
-
-// sourceKeepsAccepting: will mail of senders that still go to the old MX be taken?
-func sourceKeepsAccepting(ctx context.Context, e *Engine, a *Answer) {
-	a.Remedy = "leave the mailboxes at the source open until the hold is over: mail by the old MX has to go somewhere"
-	list := e.Migration.Mailboxes
-	failed := make([]error, len(list))
-	atOnce(len(list), mailboxesAtOnce, func(i int) { failed[i] = e.loginOnce(ctx, "source", list[i]) })
-	for i, err := range failed {
-		switch providers.ReasonOf(err) {
-		case providers.TooMany, providers.Throttled:
-			continue // it answers, and is busy
-		}
-		if err != nil {
-			a.no("%s: the source does not let it in any more: %v", list[i].Source, err)
-		}
-	}
-	a.saw(e, "the sources", "a login to each mailbox", count(len(list)-len(a.Detail), len(list)))
-	e.eachFlip(a, func(f flip) { e.oldMXAccepts(ctx, f, a) })
-}
-
-// oldMXPatience bounds one question to an old mail exchanger: where port 25 is
-// closed from here, silence is all there is.
-const oldMXPatience = 8 * time.Second
-
-// oldMXAccepts asks the hosts of the old MX for one of the domain's people.
-// Only a refusal of the recipient counts: from where port 25 is closed nobody can ask.
-func (e *Engine) oldMXAccepts(ctx context.Context, f flip, a *Answer) {
-	mx, ok := f.set("MX", "@")
-	if !ok || !mx.from.Exists() {
-		return
-	}
-	old := mxHosts(mx.from)
-	target, _ := e.Migration.Target(f.domain.Mail)
-	cfg, _ := e.Migration.Zone(f.domain.Zone)
-	i := slices.IndexFunc(e.Migration.Mailboxes, func(m plan.Mailbox) bool {
-		_, domain, _ := strings.Cut(m.Source, "@")
-		return strings.EqualFold(domain, f.domain.Name)
-	})
-	if len(old) == 0 || i < 0 {
-		return
-	}
-	if target.SMTPProbe != "" || !cfg.Worldly() {
-		a.warn("%s: whether the old MX goes on taking mail was not asked: port 25 is not for asking here", f.domain.Name)
-		return
-	}
-	address := e.Migration.Mailboxes[i].Source
-	refused := 0
-	for _, server := range old {
-		ctx, cancel := context.WithTimeout(ctx, oldMXPatience)
-		taken, words, err := e.Systems.RecipientProbe().Accepts(ctx, server, address)
-		cancel()
-		switch {
-		case err != nil:
-			a.saw(e, server, "RCPT TO:<"+address+">", err.Error())
-			a.warn("%s: the old MX %s could not be asked from here", f.domain.Name, server)
-		case !taken:
-			refused++
-			a.saw(e, server, "RCPT TO:<"+address+">", words)
-		default:
-			a.saw(e, server, "RCPT TO:<"+address+">", words)
-		}
-	}
-	if refused == len(old) {
-		a.no("%s: the old MX takes no mail for %s any more", f.domain.Name, address)
-	}
 }
 
 // clockTolerance is how far a clock may be off: TSIG signatures are good for

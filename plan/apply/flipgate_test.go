@@ -230,6 +230,11 @@ func gateScenarios() []scenario {
 	people := []scenario{
 		flapping(scenario{name: "a target account is gone", set: func(l *flipLab) { delete(l.accounts, "jens@acme.example") }, no: []string{"accounts_ready"}, says: "jens@acme.example"},
 			func(l *flipLab) { l.accounts["jens@acme.example"] = true }),
+		{name: "a directory that is in order", set: inTenant(func(*labTenant) {})},
+		{name: "a directory without the domain", set: inTenant(func(d *labTenant) { d.facts.Directory.Domains[0].Verified = false }), no: []string{"accounts_ready"}, says: "is not verified"},
+		{name: "a user without a licence", set: inTenant(func(d *labTenant) { d.facts.Mailboxes[1].Licenses = nil }), no: []string{"accounts_ready"}, says: "has not the licence BASIC"},
+		{name: "a mailbox that is being made", set: inTenant(func(d *labTenant) { d.facts.Pending["jens@acme.example"] = "it is being made" }), no: []string{"accounts_ready"}, says: "is not ready"},
+		{name: "a directory that refuses", set: inTenant(func(d *labTenant) { d.err = &providers.Error{Op: "read", Reason: providers.Refused} }), no: []string{"accounts_ready"}, says: "could not be asked"},
 		flapping(scenario{name: "an address has no home at the new MX", set: func(l *flipLab) { l.newMX.Refuse("jens@acme.example") }, no: []string{"every_address_exists_at_target"}, says: "does not take mail for it"},
 			func(l *flipLab) { l.newMX.Accept("jens@acme.example") }),
 		{name: "an alias has no home at the new MX", set: func(l *flipLab) {

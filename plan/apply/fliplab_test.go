@@ -57,7 +57,8 @@ type flipLab struct {
 	zone     providers.Zone
 	servers  providers.NameServers
 	exchange map[string]string // host:port -> where it is
-	noMXLook bool              // the probe can't look at servers
+	tenant   providers.Directory
+	noMXLook bool // the probe can't look at servers
 	events   []Event
 	lastPass passEntry // over each mailbox, two hours ago
 }
@@ -319,6 +320,32 @@ func (l *flipLab) RecipientProbe() providers.RecipientProbe {
 		return struct{ providers.RecipientProbe }{probe}
 	}
 	return probe
+}
+
+func (l *flipLab) Directory(string) (providers.Directory, bool) { return l.tenant, l.tenant != nil }
+
+// labTenant is a directory that only tells.
+type labTenant struct {
+	providers.Directory
+	facts providers.DirectoryFacts
+	err   error
+}
+
+func (d *labTenant) Observe(context.Context, providers.DirectoryQuery) (providers.DirectoryFacts, error) {
+	return d.facts, d.err
+}
+
+// inTenant puts the target's people into a directory.
+func inTenant(change func(*labTenant)) func(*flipLab) {
+	return func(l *flipLab) {
+		d := &labTenant{facts: providers.DirectoryFacts{Directory: inventory.Directory{Domains: []inventory.DirectoryDomain{{Name: "acme.example", Verified: true}}}, Pending: map[string]string{}}}
+		for i, m := range l.m.Mailboxes {
+			l.m.Mailboxes[i].License = "BASIC"
+			d.facts.Mailboxes = append(d.facts.Mailboxes, inventory.Mailbox{Address: m.Target, Exists: true, Account: inventory.Account{Licenses: []string{"BASIC"}}})
+		}
+		change(d)
+		l.tenant = d
+	}
 }
 
 type labWeb struct{ l *flipLab }
