@@ -140,7 +140,7 @@ func (e *Engine) oldMXAccepts(ctx context.Context, f flip, a *Answer) {
 	refused := 0
 	for _, server := range old {
 		ctx, cancel := context.WithTimeout(ctx, oldMXPatience)
-		taken, words, err := e.Systems.RecipientProbe().Accepts(ctx, server, address)
+		taken, words, err := e.accepts(ctx, server, address)
 		cancel()
 		switch {
 		case err != nil:

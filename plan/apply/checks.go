@@ -151,7 +151,7 @@ func (e *Engine) addressAt(ctx context.Context, host plan.Host, address string, 
 	server, telling, why := e.exchanger(ctx, host, address)
 	switch {
 	case telling:
-		ok, words, err := e.Systems.RecipientProbe().Accepts(ctx, server, address)
+		ok, words, err := e.accepts(ctx, server, address)
 		switch {
 		case err != nil:
 			a.no("%s: %s could not be asked: %v", address, server, err)
@@ -207,7 +207,7 @@ func (e *Engine) control(ctx context.Context, host plan.Host, domain string) pro
 		p.why = "the plan names no new MX for " + domain
 	default:
 		p.server = servers[0]
-		taken, _, err := e.Systems.RecipientProbe().Accepts(ctx, p.server, fmt.Sprintf("mxodus-%s@%s", e.token(), domain))
+		taken, _, err := e.accepts(ctx, p.server, fmt.Sprintf("mxodus-%s@%s", e.token(), domain))
 		switch {
 		case err != nil:
 			p.why = fmt.Sprintf("%s could not be asked: %v", p.server, err)
@@ -354,7 +354,7 @@ func targetAcceptsMail(ctx context.Context, e *Engine, a *Answer) {
 		}
 		var refusals []string
 		for _, server := range servers {
-			ok, words, err := e.Systems.RecipientProbe().Accepts(ctx, server, people[0].Target)
+			ok, words, err := e.accepts(ctx, server, people[0].Target)
 			switch {
 			case err != nil:
 				refusals = append(refusals, fmt.Sprintf("%s: %v", server, err))

@@ -275,8 +275,8 @@ func mxScenarios() []scenario {
 		}, no: []string{"new_mx_sound"}, says: "gone.acme.example has no address"},
 		{name: "the flip itself gives the new MX its address", set: func(l *flipLab) {
 			l.flipTo("MX", "@", "10 mail.acme.example.")
-			l.flipTo("A", "mail", "127.0.0.1")
-			l.exchange["mail.acme.example:25"] = l.newMX.Addr
+			l.flipTo("A", "mail", "192.0.2.30")
+			l.exchange["192.0.2.30:25"] = l.newMX.Addr
 		}},
 		{name: "the new MX is a number", set: func(l *flipLab) {
 			l.flipTo("MX", "@", "10 192.0.2.1.")

@@ -364,7 +364,7 @@ func (l *flipLab) policy(id, mode string, age int, mx ...string) {
 		body += "mx: " + m + "\n"
 	}
 	l.pages["https://mta-sts.acme.example/.well-known/mta-sts.txt"] = providers.Page{Status: 200, Type: "text/plain", Body: body}
-	l.put(set("_mta-sts.acme.example.", "TXT", 60, `"v=STSv1; id=`+id+`"`))
+	l.put(set("_mta-sts.acme.example.", "TXT", 60, `"v=STSv1; id=`+id+`"`), set("mta-sts.acme.example.", "A", 60, "192.0.2.44"))
 }
 
 // certificate is a self-signed one for names.

@@ -126,7 +126,7 @@ func (e *Engine) greetOnce(ctx context.Context, probe providers.ExchangerProbe, 
 	return roundOf(ctx).greets.get(server+" "+name, func() (providers.Exchanger, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, mxPatience, errTooSlow)
 		defer cancel()
-		return probe.Greet(ctx, server, name)
+		return probe.Greet(ctx, e.reach(ctx, server), name)
 	})
 }
 
@@ -283,4 +283,29 @@ func tlsaMatches(data string, chain []*x509.Certificate) bool {
 		}
 	}
 	return false
+}
+
+// reach is where a mail exchanger is dialled. A host of one of our own domains may not
+// exist before the flip: its address is taken from the plan or from the domain's own
+// servers, because the system's resolver would keep the answer that there is none.
+func (e *Engine) reach(ctx context.Context, server string) string {
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		return server
+	}
+	if _, ours := e.owner(strings.ToLower(host) + "."); !ours {
+		return server
+	}
+	p := e.prospect(&Answer{})
+	for _, typ := range []string{"A", "AAAA"} {
+		if set, _, err := p.follow(ctx, host+".", typ); err == nil && set.Exists() {
+			return net.JoinHostPort(set.Data[0], port)
+		}
+	}
+	return server
+}
+
+// accepts asks the mail exchanger at server (host:port) about a recipient.
+func (e *Engine) accepts(ctx context.Context, server, address string) (ok bool, words string, err error) {
+	return e.Systems.RecipientProbe().Accepts(ctx, e.reach(ctx, server), address)
 }

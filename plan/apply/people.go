@@ -90,7 +90,7 @@ func (e *Engine) proveRecipient(ctx context.Context, address string) Proof {
 	if !telling {
 		return Proof{Words: why}
 	}
-	ok, said, err := e.Systems.RecipientProbe().Accepts(ctx, server, address)
+	ok, said, err := e.accepts(ctx, server, address)
 	if err != nil {
 		return Proof{Possible: true, Words: err.Error()}
 	}

@@ -82,6 +82,13 @@ func (e *Engine) fetchSTS(ctx context.Context, p *prospect, domain string) (stsP
 	if err != nil {
 		return stsPolicy{}, err
 	}
+	// Asked at the domain's own servers: a resolver would keep the answer that there is none.
+	switch has, err := p.addresses(ctx, "mta-sts."+domain+"."); {
+	case err != nil:
+		return stsPolicy{}, err
+	case !has:
+		return stsPolicy{}, fmt.Errorf("mta-sts.%s has no address", domain)
+	}
 	url := "https://mta-sts." + domain + "/.well-known/mta-sts.txt"
 	page, err := roundOf(ctx).pages.get(url, func() (providers.Page, error) { return web.Get(ctx, url) })
 	switch {

@@ -3,6 +3,7 @@ package discover
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
@@ -78,7 +79,7 @@ func (o *observer) policy(ctx context.Context, ns providers.NameServers, domain 
 		}
 	}
 	webs, ok := o.sys.(providers.Webs)
-	if id == "" || !ok {
+	if id == "" || !ok || !o.hosted(ctx, ns, domain) {
 		return inventory.STSPolicy{}
 	}
 	url := "https://mta-sts." + domain + "/.well-known/mta-sts.txt"
@@ -93,6 +94,46 @@ func (o *observer) policy(ctx context.Context, ns providers.NameServers, domain 
 		return inventory.STSPolicy{}
 	}
 	return inventory.STSPolicy{ID: id, Mode: p.Mode, MX: p.MX, MaxAge: p.MaxAge}
+}
+
+// hosted reports whether the policy's host exists. It is asked for at the domain's own
+// servers: a resolver would keep the answer that it doesn't.
+func (o *observer) hosted(ctx context.Context, ns providers.NameServers, domain string) bool {
+	servers, err := ns.Authoritative(ctx, domain)
+	if err != nil {
+		return false
+	}
+	for _, server := range servers {
+		for _, typ := range []string{"CNAME", "A", "AAAA"} {
+			if ans, err := ns.Ask(ctx, server, "mta-sts."+domain+".", typ); err == nil && ans.Set.Exists() {
+				return true
+			}
+		}
+	}
+	o.say("warning: %s has an MTA-STS record, and mta-sts.%s has no address", domain, domain)
+	return false
+}
+
+// dmarcBehind is the policy of somebody else's that a CNAME at _dmarc leads to. The name
+// exists, so asking a resolver leaves nothing wrong in its cache.
+func (o *observer) dmarcBehind(ctx context.Context, ns providers.NameServers, domain string, sets []plan.RRset) string {
+	alias := func(s plan.RRset) bool { return s.Name == "_dmarc."+domain+"." && s.Type == "CNAME" }
+	if !slices.ContainsFunc(sets, alias) {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, policyPatience)
+	defer cancel()
+	ans, err := ns.Resolve(ctx, "_dmarc."+domain+".", "TXT")
+	if err != nil {
+		o.say("warning: the DMARC policy that _dmarc.%s leads to could not be asked for: %v", domain, err)
+		return ""
+	}
+	for _, data := range ans.Set.Data {
+		if text, err := plan.TXTText(data); err == nil && mailrecords.IsDMARC(text) {
+			return text
+		}
+	}
+	return ""
 }
 
 func fetch(ctx context.Context, webs providers.Webs, domain, url string) (providers.Page, error) {

@@ -17,6 +17,7 @@ type chained struct {
 	providers.NameServers
 	ds                []string
 	authentic, broken bool
+	homeless          bool // the policy's host has no address
 	err               error
 }
 
@@ -28,6 +29,18 @@ func (c chained) Resolve(_ context.Context, name, typ string) (providers.Answer,
 		return providers.Answer{Rcode: "NOERROR", Set: plan.RRset{Name: name, Type: typ, Data: []string{`"v=STSv1; id=9"`}}}, nil
 	}
 	return providers.Answer{Rcode: "NOERROR", Set: plan.RRset{Name: name, Type: typ, Data: c.ds}}, nil
+}
+
+func (c chained) Authoritative(context.Context, string) ([]string, error) {
+	return []string{"192.0.2.1:53"}, nil
+}
+
+func (c chained) Ask(_ context.Context, _, name, typ string) (providers.Answer, error) {
+	a := providers.Answer{Rcode: "NOERROR", Authoritative: true, Set: plan.RRset{Name: name, Type: typ}}
+	if typ == "A" && !c.homeless {
+		a.Set.Data = []string{"192.0.2.5"}
+	}
+	return a, nil
 }
 
 func (c chained) Validated(context.Context, string, string) (bool, bool, error) {
@@ -87,6 +100,7 @@ func TestPolicyIsFollowed(t *testing.T) {
 	}{
 		{"a policy", record, providers.Page{Status: 200, Body: body}, nil, found, 0},
 		{"by an alias", alias, providers.Page{Status: 200, Body: body}, nil, aliased, 0},
+		{"no host", record, providers.Page{Status: 200, Body: body}, nil, inventory.STSPolicy{}, 1},
 		{"no record", nil, providers.Page{Status: 200, Body: body}, nil, inventory.STSPolicy{}, 0},
 		{"not there", record, providers.Page{Status: 404}, nil, inventory.STSPolicy{}, 1},
 		{"no connection", record, providers.Page{}, errors.New("refused"), inventory.STSPolicy{}, 1},
@@ -94,8 +108,36 @@ func TestPolicyIsFollowed(t *testing.T) {
 	} {
 		var said []string
 		o := &observer{sys: pages{page: tt.page, err: tt.err}, progress: func(s string) { said = append(said, s) }}
-		if got := o.policy(t.Context(), chained{}, "acme.example", tt.sets); !reflect.DeepEqual(got, tt.want) || len(said) != tt.says {
+		if got := o.policy(t.Context(), chained{homeless: tt.name == "no host"}, "acme.example", tt.sets); !reflect.DeepEqual(got, tt.want) || len(said) != tt.says {
 			t.Errorf("%s: %+v and %d warnings, want %+v and %d: %q", tt.name, got, len(said), tt.want, tt.says, said)
 		}
+	}
+}
+
+// dmarcs is a resolver that knows the policy behind an alias.
+type dmarcs struct {
+	providers.NameServers
+	data []string
+	err  error
+}
+
+func (d dmarcs) Resolve(_ context.Context, name, typ string) (providers.Answer, error) {
+	if name != "_dmarc.acme.example." || typ != "TXT" {
+		return providers.Answer{}, errors.New("asked for " + name + " " + typ)
+	}
+	return providers.Answer{Rcode: "NOERROR", Set: plan.RRset{Name: "dmarc.ionos.de.", Type: typ, Data: d.data}}, d.err
+}
+
+func TestPolicyBehindAnAlias(t *testing.T) {
+	alias := []plan.RRset{{Name: "_dmarc.acme.example.", Type: "CNAME", Data: []string{"dmarc.ionos.de."}}}
+	o := &observer{}
+	if got := o.dmarcBehind(t.Context(), dmarcs{data: []string{`"other"`, `"v=DMARC1; p=none;"`}}, "acme.example", alias); got != "v=DMARC1; p=none;" {
+		t.Errorf("found %q", got)
+	}
+	if got := o.dmarcBehind(t.Context(), dmarcs{err: errors.New("no answer")}, "acme.example", alias); got != "" {
+		t.Errorf("without an answer: %q", got)
+	}
+	if got := o.dmarcBehind(t.Context(), dmarcs{data: []string{`"v=DMARC1; p=none;"`}}, "acme.example", nil); got != "" {
+		t.Errorf("without an alias: %q", got)
 	}
 }

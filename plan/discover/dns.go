@@ -92,6 +92,7 @@ func (o *observer) domain(ctx context.Context, d plan.Domain) error {
 		seen.SPF = o.includes(ctx, ns, d, sets)
 		seen.Chain = o.chain(ctx, ns, d.Name, seen.Signed)
 		seen.STS = o.policy(ctx, ns, d.Name, sets)
+		seen.DMARC = o.dmarcBehind(ctx, ns, d.Name, sets)
 	}
 	o.mu.Lock()
 	o.inv.Domains = append(o.inv.Domains, seen)

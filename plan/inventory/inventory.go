@@ -56,6 +56,7 @@ type Domain struct {
 	NegativeTTL uint32   // seconds that "there is no such record" is kept (RFC 2308 §5), 0 = not known
 	Sets        []RRset
 	SPF         []SPFRecord    // of other domains that the domain's SPF records lead to
+	DMARC       string         // the policy that a CNAME at _dmarc leads to, "" = there is none, or it could not be had
 	TTL         plan.TTLLimits // of the zone's host
 	STS         STSPolicy      // the MTA-STS policy; the zero value = none, or it could not be had
 	Chain       string         // DNSSEC: how the parent stands to it, one of the Chain constants

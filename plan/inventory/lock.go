@@ -69,6 +69,7 @@ func encodeDomain(w *literal.Writer, d Domain) {
 	if d.Chain != ChainUnknown {
 		w.String("chain", d.Chain)
 	}
+	w.String("dmarc", d.DMARC)
 	w.Strings("servers", d.Servers)
 	for _, s := range d.Sets {
 		w.Block("rrset", []string{s.Name, s.Type}, func() {
@@ -195,7 +196,7 @@ func parseDomain(b *literal.Block) (Domain, error) {
 	bd := literal.Decode(b, 1)
 	d := Domain{Name: bd.Label(0), Complete: bd.Bool("complete"), Signed: bd.Bool("signed"), NegativeTTL: uint32(bd.Int("negative_ttl", 0, 1<<31-1)), Servers: bd.Strings("servers")}
 	d.TTL = plan.TTLLimits{Minimum: uint32(bd.Int("minimum_ttl", 0, 1<<31-1)), Maximum: uint32(bd.Int("maximum_ttl", 0, 1<<31-1))}
-	d.Chain = bd.String("chain")
+	d.Chain, d.DMARC = bd.String("chain"), bd.String("dmarc")
 	if !slices.Contains([]string{ChainUnknown, ChainNone, ChainValid, ChainBroken, ChainOrphan, ChainUnseen}, d.Chain) {
 		return Domain{}, literal.Errorf(b.Line, "%q is no chain of signatures", d.Chain)
 	}

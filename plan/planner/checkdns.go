@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -201,10 +202,11 @@ func (z *zonePlan) dmarcCNAME() ([]plan.Finding, string) {
 		}
 		return nil, ""
 	}
+	policy := cmp.Or(z.seen.DMARC, "v=DMARC1; p=none")
 	return []plan.Finding{{
 		Severity: plan.Warns, Subject: recordName(z.domain, key{"CNAME", "_dmarc"}), Detail: alias,
 		Summary: "the DMARC policy is a CNAME to somebody else's: no record of the domain's own can stand beside it (RFC 1034 §3.6.2), and it may go when that contract ends",
-		Remedy:  "replace it with record \"TXT\" \"_dmarc\" { at = phase.provision, values = [\"v=DMARC1; p=none\"] }, without keep",
+		Remedy:  fmt.Sprintf("replace it with record \"TXT\" \"_dmarc\" { at = phase.provision, values = [%q] }, without keep", policy),
 	}}, ""
 }
 

@@ -198,8 +198,7 @@ func (z *zonePlan) derived() []plan.Record {
 		plan.Record{Type: "MX", Name: "@", At: plan.Flip, Values: value("0 ", fullName(seen.MX))},
 		plan.Record{Type: "TXT", Name: "@", At: plan.Flip, Match: spf.Version, Values: value("", seen.SPF)},
 		plan.Record{Type: "CNAME", Name: "autodiscover", At: plan.Flip, Values: value("", fullName(seen.Autodiscover))},
-		// A policy that is there is the organisation's own and stays.
-		plan.Record{Type: "TXT", Name: "_dmarc", At: plan.Provision, Keep: true, Values: []string{"v=DMARC1; p=none"}},
+		z.derivedDMARC(),
 	)
 	for _, selector := range selectors(seen) {
 		list = append(list, plan.Record{Type: "CNAME", Name: selector + "._domainkey", At: plan.Provision, Values: value("", fullName(seen.DKIM[selector]))})
@@ -211,6 +210,17 @@ func (z *zonePlan) derived() []plan.Record {
 		list[i].Pos = z.domain.Pos
 	}
 	return list
+}
+
+// derivedDMARC is the policy that the domain gets. One that is there is the
+// organisation's own and stays. A CNAME to somebody else's, as IONOS publishes it, would go
+// with that contract: the same policy takes its place as a record of the domain's own.
+func (z *zonePlan) derivedDMARC() plan.Record {
+	r := plan.Record{Type: "TXT", Name: "_dmarc", At: plan.Provision, Keep: true, Values: []string{"v=DMARC1; p=none"}}
+	if z.observed(key{"CNAME", "_dmarc"}).Exists() && z.seen.DMARC != "" {
+		r.Keep, r.Values = false, []string{z.seen.DMARC}
+	}
+	return r
 }
 
 // overrides reports whether a record of the configuration takes the place of
