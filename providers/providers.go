@@ -177,6 +177,8 @@ type PassResult struct {
 	Folders      int
 	KeywordsLost int
 	Skipped      int      // marked \Deleted at the source, where the target can't keep that: left out
+	Altered      int      // messages that the target changed without a word (date, flags, octets); over all passes
+	Different    int      // of those, read back as another message: its content is not there
 	Refusals     []string // the distinct words of refusals, unescaped
 }
 
@@ -192,7 +194,18 @@ type Comparison struct {
 	Quarantined int
 	LeftOut     int      // in excluded folders, or marked \Deleted where the target can't keep that
 	Missing     []string // what is not there, described without subjects
+	Tiers       Tiers
+	Changed     map[string]int // how many messages the target changed, by what: "date", "flags", "keywords", "octets", "content"
 	Folders     []FolderComparison
+}
+
+// Tiers counts messages by how closely their copies are known to be equal to them.
+type Tiers struct {
+	Octets  int // read back, octet by octet
+	Content int // read back, rendered anew: line ends, folding, encodings, boundaries
+	Gist    int // read back: Message-ID, date, sender, subject, attachments and decoded size
+	Other   int // read back, and another message
+	Unread  int // by the target's word: it took so many octets and gave a UID
 }
 
 // FolderComparison is one folder of a Comparison.

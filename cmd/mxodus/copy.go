@@ -122,7 +122,7 @@ func (a *app) copyMailbox(ctx context.Context, src, dst string, o copyOptions) e
 // copied says what a pass did and ends with its exit code.
 func (a *app) copied(v *applyView, r providers.PassResult, quarantine string) error {
 	code := exitOK
-	if r.Quarantined > 0 || r.Doubt > 0 {
+	if r.Quarantined > 0 || r.Doubt > 0 || r.Different > 0 {
 		code = exitFailed
 	}
 	if a.json {
@@ -146,6 +146,12 @@ func (a *app) copied(v *applyView, r providers.PassResult, quarantine string) er
 	}
 	if r.Skipped > 0 {
 		v.print(fmt.Sprintf("  marked as deleted at the source and left out, because the target can't keep that: %s", render.Count(int64(r.Skipped))))
+	}
+	if r.Altered > 0 {
+		v.print(fmt.Sprintf("  the target changed %s: each is named in the manifest with what is different", render.Count(int64(r.Altered))))
+	}
+	if r.Different > 0 {
+		v.print(fmt.Sprintf("  %s of them came back as another message", render.Count(int64(r.Different))))
 	}
 	if v.err != nil {
 		return v.err

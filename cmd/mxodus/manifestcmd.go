@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan/config"
 	"github.com/mxodus/mxodus/plan/render"
+	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap/copy"
 )
 
@@ -21,10 +24,13 @@ func newManifest(a *app) *cobra.Command {
 		Args:  noArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	var contents bool
 	verify := &cobra.Command{
 		Use: "verify", Short: "Compare both sides with the manifest; exit 6 when messages are missing", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.manifestVerify(cmd.Context()) },
+		Long: "verify holds both sides against the manifest. With -contents it reads every copy back\nfrom the target and compares octets, or where the target renders messages anew what\nthey say; that takes about as long as the copy did.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.manifestVerify(cmd.Context(), contents) },
 	}
+	verify.Flags().BoolVar(&contents, "contents", false, "read every copy back and compare")
 	cmd.AddCommand(newManifestFind(a), newManifestExport(a), verify)
 	return cmd
 }
@@ -65,6 +71,12 @@ func (a *app) showFound(h found) error {
 		}
 		fmt.Fprintf(&b, ", Message-ID <%s>\n", render.Escape(h.MessageID))
 	}
+	if len(h.Changed) > 0 {
+		fmt.Fprintf(&b, "  changed by the target: %s\n", render.Escape(strings.Join(h.Changed, ", ")))
+	}
+	if h.Tier != "" {
+		fmt.Fprintf(&b, "  read back: %s\n", tierWords[h.Tier])
+	}
 	if h.Reason != "" {
 		fmt.Fprintf(&b, "  refused: %s %s\n  kept as %s\n", render.Escape(h.Reason), render.Escape(h.Server), render.Escape(h.File))
 	}
@@ -72,20 +84,46 @@ func (a *app) showFound(h found) error {
 	return err
 }
 
-func (a *app) manifestVerify(ctx context.Context) error {
+// tierWords say how closely a copy was found equal.
+var tierWords = map[string]string{
+	"octets":  "equal, octet by octet",
+	"content": "rendered anew, with the same content",
+	"gist":    "rendered anew; Message-ID, date, sender, subject, attachments and size are the same",
+	"other":   "another message",
+}
+
+// equality tells on what the equality of copies rests, and what the target has changed.
+func equality(c providers.Comparison) string {
+	var b strings.Builder
+	t := c.Tiers
+	fmt.Fprintf(&b, "  read back: %d equal by octets, %d by content, %d by gist, %d another message; %d not read back\n", t.Octets, t.Content, t.Gist, t.Other, t.Unread)
+	for _, what := range slices.Sorted(maps.Keys(c.Changed)) {
+		fmt.Fprintf(&b, "  changed by the target: %s of %d\n", what, c.Changed[what])
+	}
+	return b.String()
+}
+
+func (a *app) manifestVerify(ctx context.Context, contents bool) error {
 	loaded, copier, err := a.copierHere()
 	if err != nil {
 		return err
 	}
 	bad := false
 	for _, m := range loaded.Migration.Mailboxes {
-		c, err := copier.Compare(ctx, m)
+		compare := copier.Compare
+		if contents {
+			compare = copier.Verify
+		}
+		c, err := compare(ctx, m)
 		if err != nil {
 			return err
 		}
 		gone := max(0, c.Source-c.Target-c.Quarantined)
-		bad = bad || gone > 0
+		bad = bad || gone > 0 || c.Tiers.Other > 0
 		if _, err := fmt.Fprintf(a.stdout, "%s: %d of %d at the target, %d in quarantine, %d left out\n", render.Escape(m.Source), c.Target, c.Source, c.Quarantined, c.LeftOut); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(a.stdout, equality(c)); err != nil {
 			return err
 		}
 		for _, line := range c.Missing {

@@ -16,6 +16,9 @@ type Traits struct {
 	FlaggedLater bool
 	// MDNSentShows: $MDNSent is shown to people, as a category.
 	MDNSentShows bool
+	// Rewrites: the server keeps what a message says and not its octets: it renders it anew when it is read
+	// (Exchange: headers folded otherwise, parts encoded otherwise, other boundaries).
+	Rewrites bool
 	// Merges: the server keeps messages with the same content once, and throws the others away.
 	Merges bool
 	// Labels: a message may be in several folders at once (X-GM-EXT-1), and is told by X-GM-MSGID.
@@ -35,7 +38,7 @@ func traitsOf(kind, greeting, id string, caps map[string]bool) Traits {
 		// on by default there.
 		return Traits{NoDeleted: true, Merges: true, Labels: true}
 	case kind == "microsoft365", strings.Contains(greeting, "Microsoft Exchange"), strings.Contains(id, "Microsoft.Exchange"):
-		return Traits{ErrorLimit: exchangeErrors, NoDeleted: true, FlaggedLater: true, MDNSentShows: true}
+		return Traits{ErrorLimit: exchangeErrors, NoDeleted: true, FlaggedLater: true, MDNSentShows: true, Rewrites: true}
 	}
 	return Traits{}
 }

@@ -91,6 +91,11 @@ const (
 	OtherContent Tier = 4
 )
 
+// String is the word in exports, "" for what was not read back.
+func (t Tier) String() string {
+	return [...]string{"", "octets", "content", "gist", "other"}[t]
+}
+
 // What a target may change of a message without a word.
 const (
 	ChangedDate     = "date"     // INTERNALDATE, compared as an instant

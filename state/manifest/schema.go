@@ -87,6 +87,7 @@ CREATE TABLE message (
 );
 CREATE INDEX message_open ON message(state, target) WHERE state IN (1, 2, 3, 5);
 CREATE INDEX message_vanished ON message(digest) WHERE vanished > 0;
+CREATE INDEX message_changed ON message(changed) WHERE changed <> '';
 CREATE TABLE quarantine (
 	message INTEGER PRIMARY KEY REFERENCES message(id),
 	reason  TEXT NOT NULL,
@@ -108,6 +109,7 @@ ALTER TABLE message ADD COLUMN tier INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN changed TEXT NOT NULL DEFAULT '';
 ALTER TABLE message ADD COLUMN sender TEXT NOT NULL DEFAULT '';
 ALTER TABLE message ADD COLUMN subject BLOB;
+CREATE INDEX message_changed ON message(changed) WHERE changed <> '';
 CREATE TABLE staging (
 	id      INTEGER PRIMARY KEY AUTOINCREMENT,
 	raw     TEXT NOT NULL UNIQUE,

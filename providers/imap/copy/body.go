@@ -33,8 +33,8 @@ type body struct {
 	binary bool // it holds NUL
 }
 
-// readBody reads exactly size octets while hashing them. The caller closes the body.
-func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body, err error) {
+// readBody reads exactly size octets while hashing them, with content also what is needed where messages are rendered anew. The caller closes the body.
+func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader, content bool) (b *body, err error) {
 	b = &body{size: size}
 	defer func() {
 		if err != nil {
@@ -42,7 +42,7 @@ func (e *Engine) readBody(ctx context.Context, size int64, r io.Reader) (b *body
 			b = nil
 		}
 	}()
-	h := newHasher()
+	h := newHasher(content)
 	if size < spoolFrom {
 		b.cost = bufferSize(size)
 		if err := e.memory.take(ctx, b.cost); err != nil {

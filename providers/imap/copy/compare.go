@@ -23,7 +23,17 @@ func (e *Engine) Compare(ctx context.Context, mailbox plan.Mailbox) (c providers
 	return e.compare(ctx, mailbox, source, to)
 }
 
-func (e *Engine) compare(ctx context.Context, mailbox plan.Mailbox, source, to *end) (c providers.Comparison, err error) {
+// Verify is Compare after every copy was read back from the target and held against its original: its date, its flags, its octets, or
+// where the target renders messages anew what it says. What is different is in the manifest then.
+func (e *Engine) Verify(ctx context.Context, mailbox plan.Mailbox) (c providers.Comparison, err error) {
+	source, to, err := e.ends(mailbox)
+	if err != nil {
+		return c, err
+	}
+	return e.compare(ctx, mailbox, source, to, (*run).auditAll)
+}
+
+func (e *Engine) compare(ctx context.Context, mailbox plan.Mailbox, source, to *end, before ...func(*run, context.Context) error) (c providers.Comparison, err error) {
 	way := e.forward(mailbox, source, to)
 	m, err := way.open()
 	if err != nil {
@@ -35,6 +45,11 @@ func (e *Engine) compare(ctx context.Context, mailbox plan.Mailbox, source, to *
 	w, err := r.first(ctx)
 	if err != nil {
 		return c, err
+	}
+	for _, fn := range before {
+		if err := fn(r, ctx); err != nil {
+			return c, err
+		}
 	}
 	err = w.attempt(ctx, func(ctx context.Context, w *worker) (err error) {
 		c, err = r.compare(ctx, w)
@@ -169,7 +184,15 @@ func (r *run) compare(ctx context.Context, w *worker) (c providers.Comparison, e
 		c.Target += fc.Copied
 		c.Folders = append(c.Folders, fc)
 	}
-	return c, nil
+	if _, c.Changed, err = r.m.Changes(ctx); err != nil {
+		return c, err
+	}
+	tiers, err := r.m.Tiers(ctx)
+	c.Tiers = providers.Tiers{
+		Octets: tiers[manifest.SameOctets], Content: tiers[manifest.SameContent], Gist: tiers[manifest.SameGist],
+		Other: tiers[manifest.OtherContent], Unread: tiers[manifest.NotRead],
+	}
+	return c, err
 }
 
 // uids are those of a folder, ascending.

@@ -6,13 +6,35 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+
+	"github.com/mxodus/mxodus/state/manifest"
 )
 
 // digest is what a message's content is known by. The octets are the first
 // tier. The canonical form is the second, for servers that keep the content and not
 // the octets: line ends are CRLF, and NUL is 0x80 (Dovecot stores a NUL
 // so; APPEND a message with one and fetch it back to see it).
-type digest struct{ raw, canonical [32]byte }
+//
+// content and gist are for servers that render messages anew (contentHasher): the rest of the second tier and the third. They
+// cost as much as everything else together and are computed where they are needed, nil elsewhere.
+type digest struct {
+	raw, canonical [32]byte
+	content, gist  []byte
+}
+
+// tierOf is how closely a message that was read back is equal to its original.
+func tierOf(original, back digest) manifest.Tier {
+	same := func(a, b []byte) bool { return a != nil && bytes.Equal(a, b) }
+	switch {
+	case original.raw == back.raw:
+		return manifest.SameOctets
+	case original.canonical == back.canonical, same(original.content, back.content):
+		return manifest.SameContent
+	case same(original.gist, back.gist):
+		return manifest.SameGist
+	}
+	return manifest.OtherContent
+}
 
 // hex names the message's file in quarantine.
 func (d digest) hex() string { return hex.EncodeToString(d.raw[:]) }
@@ -30,13 +52,23 @@ func (d digest) rewritten() []byte {
 type hasher struct {
 	raw, canonical hash.Hash
 	last           byte
-	nul            bool // one has passed
+	nul            bool           // one has passed
+	content        *contentHasher // nil = not wanted
 }
 
-func newHasher() *hasher { return &hasher{raw: sha256.New()} }
+func newHasher(content bool) *hasher {
+	h := &hasher{raw: sha256.New()}
+	if content {
+		h.content = newContentHasher()
+	}
+	return h
+}
 
 // Write takes the next octets. It never fails.
 func (h *hasher) Write(p []byte) (int, error) {
+	if h.content != nil {
+		h.content.Write(p)
+	}
 	begin := 0 // what of p has gone into both hashes
 	nul := bytes.IndexByte(p, 0)
 	h.nul = h.nul || nul >= 0
@@ -103,6 +135,9 @@ func (h *hasher) sum() digest {
 	d.canonical = d.raw
 	if h.canonical != nil {
 		h.canonical.Sum(d.canonical[:0])
+	}
+	if h.content != nil {
+		d.content, d.gist = h.content.sums()
 	}
 	return d
 }

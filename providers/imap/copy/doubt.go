@@ -73,7 +73,7 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 		}
 	}
 	var have []found
-	if err := digests(ctx, w.dst, uids, func(uid uint32, d digest) error {
+	if err := digests(ctx, w.dst, uids, r.rewrites.Load(), func(uid uint32, d digest) error {
 		have = append(have, found{UID: uid, Digest: d})
 		return nil
 	}); err != nil {
@@ -91,11 +91,25 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 	if err != nil {
 		return err
 	}
+	strange := len(want) > len(at) && len(have) > len(at) && (!use || r.rewrites.Load())
+	if strange {
+		// Nobody else is known to write there, so what is there and equal to nothing is ours, rendered anew.
+		if at, err = r.matchRendered(ctx, w, doubts, uids); err != nil {
+			return err
+		}
+		if strange = len(want) > len(at) && len(have) > len(at); strange && !r.rewrites.Load() {
+			keeps, err := r.keepsOctets(ctx, w.dst, t, sel)
+			if err != nil {
+				return err
+			}
+			strange = !keeps // else it is somebody's
+		}
+	}
 	if err := r.m.Update(ctx, func(tx *manifest.Tx) error {
 		now := r.e.o.Clock.Now()
 		for _, m := range doubts {
 			var err error
-			switch uid := at[m.ID]; resolved(m.State, uid != 0, use && gaps.from(m.Window)) {
+			switch uid := at[m.ID]; resolved(m.State, uid != 0, strange || use && gaps.from(m.Window)) {
 			case claim:
 				err = tx.Claim(m.ID, sel.UIDValidity, uid, now)
 			case applied:
@@ -212,7 +226,7 @@ func (r *run) rebuild(ctx context.Context, dst session, t *target, now manifest.
 		}
 	}
 	var have []found
-	if err := digests(ctx, dst, uids, func(uid uint32, d digest) error {
+	if err := digests(ctx, dst, uids, r.rewrites.Load(), func(uid uint32, d digest) error {
 		have = append(have, found{UID: uid, Digest: d})
 		return nil
 	}); err != nil {

@@ -341,7 +341,7 @@ func (r *run) rekey(ctx context.Context, src session, f *folder, sel imap.Select
 		known = known[:0]
 		return err
 	}
-	if err := digests(ctx, src, uids, func(uid uint32, d digest) error {
+	if err := digests(ctx, src, uids, false, func(uid uint32, d digest) error {
 		if ids := old[d.raw]; len(ids) > 0 {
 			old[d.raw] = ids[1:]
 			delete(left, ids[0])
@@ -368,7 +368,7 @@ func (r *run) rekey(ctx context.Context, src session, f *folder, sel imap.Select
 // digests reads messages of the selected folder and calls fn with what they hold.
 // Messages that are gone meanwhile are left out. One that is there and is not sent is an
 // error: nothing may be concluded from its absence.
-func digests(ctx context.Context, s session, uids []uint32, fn func(uid uint32, d digest) error) error {
+func digests(ctx context.Context, s session, uids []uint32, content bool, fn func(uid uint32, d digest) error) error {
 	for len(uids) > 0 {
 		var sets []string
 		left := map[uint32]bool{}
@@ -380,7 +380,7 @@ func digests(ctx context.Context, s session, uids []uint32, fn func(uid uint32, 
 			sets = append(sets, imap.FormatSet(slices.Clone(uids[:n])))
 			uids = uids[n:]
 		}
-		err := digestSets(ctx, s, sets, left, fn)
+		err := digestSets(ctx, s, sets, left, content, fn)
 		if err != nil && !missing(err) {
 			return err
 		}
@@ -391,7 +391,7 @@ func digests(ctx context.Context, s session, uids []uint32, fn func(uid uint32, 
 		for uid := range left {
 			sets = append(sets, imap.FormatSet([]uint32{uid})) // as reader.next
 		}
-		if err := digestSets(ctx, s, sets, left, fn); err != nil && !missing(err) {
+		if err := digestSets(ctx, s, sets, left, content, fn); err != nil && !missing(err) {
 			return err
 		}
 		if err := withheld(ctx, s, left); err != nil {
@@ -402,9 +402,9 @@ func digests(ctx context.Context, s session, uids []uint32, fn func(uid uint32, 
 }
 
 // digestSets takes those messages out of left that came.
-func digestSets(ctx context.Context, s session, sets []string, left map[uint32]bool, fn func(uid uint32, d digest) error) error {
+func digestSets(ctx context.Context, s session, sets []string, left map[uint32]bool, content bool, fn func(uid uint32, d digest) error) error {
 	return s.FetchBodies(ctx, sets, func(m imap.Meta, size int64, body io.Reader) error {
-		h := newHasher()
+		h := newHasher(content)
 		n, err := io.Copy(h, body)
 		if err == nil && n != size {
 			err = io.ErrUnexpectedEOF

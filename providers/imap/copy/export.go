@@ -36,6 +36,8 @@ type Row struct {
 	State             string     `json:"state"`
 	At                time.Time  `json:"at"` // when it came into that state
 	Vanished          bool       `json:"vanished,omitempty"`
+	Tier              string     `json:"tier,omitempty"`    // how its copy was read back: octets, content, gist or other
+	Changed           []string   `json:"changed,omitempty"` // by the target: date=…, flags, keywords, octets, content
 	Target            string     `json:"target,omitempty"`
 	TargetUIDValidity uint32     `json:"target_uidvalidity,omitempty"`
 	TargetUID         uint32     `json:"target_uid,omitempty"`
@@ -109,7 +111,7 @@ func rows(ctx context.Context, db *manifest.DB, fn func(Row) error) error {
 			q := quarantine[m.ID]
 			row := Row{
 				Folder: f.Name, UIDValidity: m.UIDValidity, UID: m.UID, MessageID: m.MessageID, Sender: m.Sender, SubjectHash: hex.EncodeToString(m.Subject), Size: m.Size, Flags: m.Flags,
-				SHA256: hex.EncodeToString(m.Digest), State: m.State.String(), At: m.At, Vanished: m.Vanished != 0,
+				SHA256: hex.EncodeToString(m.Digest), State: m.State.String(), At: m.At, Tier: m.Tier.String(), Changed: m.Changed, Vanished: m.Vanished != 0,
 				Target: names[m.Target], TargetUIDValidity: m.TargetUIDValidity, TargetUID: m.TargetUID,
 				Reason: q.Reason, Server: q.Words, File: q.File,
 			}

@@ -128,6 +128,11 @@ func (r *run) begin(ctx context.Context) error {
 	if err := r.mirrors(); err != nil {
 		return err
 	}
+	rewrites, err := r.m.Rewrites(ctx)
+	if err != nil {
+		return err
+	}
+	r.rewrites.Store(rewrites || r.traits.Rewrites)
 	r.headroom = limitOf(r.target.host.Limits.MaxMessageSize, r.target.host.Oversize.Limit, w.dst.AppendLimit())
 	for _, m := range mappings {
 		raw := imap.Identity(m.Source.Raw)

@@ -21,6 +21,12 @@ type wanted struct {
 	Window  uint32 // the lowest UID that it can have
 }
 
+// optional is a digest that may not be there: then it is zero and equal to none.
+func optional(d []byte) (k [32]byte) {
+	copy(k[:], d)
+	return k
+}
+
 func wantedOf(m manifest.Message) wanted {
 	w := wanted{ID: m.ID, Applied: m.State == manifest.Applied, Window: m.Window}
 	w.Digest.raw = [32]byte(m.Digest)
@@ -28,11 +34,12 @@ func wantedOf(m manifest.Message) wanted {
 	if m.Canonical != nil {
 		w.Digest.canonical = [32]byte(m.Canonical)
 	}
+	w.Digest.content, w.Digest.gist = m.Content, m.Gist
 	return w
 }
 
 // match finds for each wanted message a found one of its own with the same
-// content: octets first, the canonical form second. Identical messages are
+// content, tier by tier: octets first, the gist last. Identical messages are
 // matched one to one, as a multiset: k of them need k found ones. No
 // message is matched with a UID below its window, because that one was there
 // before it was sent.
@@ -58,11 +65,13 @@ func match(want []wanted, have []found) map[int64]uint32 {
 	for _, key := range []func(digest) [32]byte{
 		func(d digest) [32]byte { return d.raw },
 		func(d digest) [32]byte { return d.canonical },
+		func(d digest) [32]byte { return optional(d.content) },
+		func(d digest) [32]byte { return optional(d.gist) },
 	} {
 		index := map[[32]byte][]int{}
 		for i, f := range have {
-			if !used[i] {
-				index[key(f.Digest)] = append(index[key(f.Digest)], i)
+			if k := key(f.Digest); !used[i] && k != [32]byte{} {
+				index[k] = append(index[k], i)
 			}
 		}
 		for _, w := range want {

@@ -37,6 +37,7 @@ type run struct {
 	steps    atomic.Int64              // grows with everything that is settled: the measure of progress
 	quiet    atomic.Int64              // when a connection to the target ended last, unix nanoseconds
 	names    atomic.Int64              // of staging folders
+	rewrites atomic.Bool               // the target renders messages anew: see contentHasher
 	unstaged atomic.Bool               // the target lets us make no folder for staging
 	moved    bool                      // something has vanished that may turn up elsewhere
 
@@ -107,7 +108,7 @@ func (r *run) stages(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.onceEach, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes} {
+	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.onceEach, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes, r.audit} {
 		if err := r.stopped(); err != nil {
 			return err
 		}
@@ -295,8 +296,13 @@ func (r *run) count(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	altered, words, err := r.m.Changes(ctx)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.result.Altered, r.result.Different = altered, words[manifest.ChangedContent]
 	r.result.Quarantined = counts[manifest.Quarantined]
 	r.result.Doubt = counts[manifest.Intent] + counts[manifest.Applied]
 	r.result.Unchanged = max(0, counts[manifest.Claimed]-r.result.Copied-r.result.Flags-r.result.Moved)

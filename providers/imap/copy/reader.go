@@ -149,14 +149,14 @@ func (d *reader) message(ctx context.Context, l *lot, m imap.Meta, size int64, o
 	if err := d.r.stopped(); err != nil {
 		return err
 	}
-	b, err := d.r.e.readBody(ctx, size, octets)
+	b, err := d.r.e.readBody(ctx, size, octets, d.r.rewrites.Load())
 	if err != nil {
 		return err
 	}
 	delete(l.asked, m.UID)
 	it := &item{f: l.f, p: p, body: b, row: manifest.Message{
 		Folder: l.f.ID, UIDValidity: l.f.Numbers.UIDValidity, UID: m.UID, Size: size, InternalDate: m.InternalDate,
-		Flags: canonicalFlags(m.Flags), Number: p.number, MessageID: b.header.messageID, Sender: b.header.sender, Subject: b.header.subject, Digest: b.digest.raw[:], Canonical: b.digest.rewritten(),
+		Flags: canonicalFlags(m.Flags), Number: p.number, MessageID: b.header.messageID, Sender: b.header.sender, Subject: b.header.subject, Digest: b.digest.raw[:], Canonical: b.digest.rewritten(), Content: b.digest.content, Gist: b.digest.gist,
 	}}
 	select {
 	case d.items <- it:

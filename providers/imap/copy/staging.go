@@ -116,7 +116,7 @@ func (r *run) foreignStagings(ctx context.Context, list []imap.ListEntry) error 
 		return err
 	}
 	for _, l := range list {
-		if !imap.IsStaging(l.Name) || slices.ContainsFunc(ours, func(s manifest.Staging) bool { return s.Raw == l.Raw }) {
+		if !imap.IsStaging(l.Name) || l.Name == canaryFolder || slices.ContainsFunc(ours, func(s manifest.Staging) bool { return s.Raw == l.Raw }) {
 			continue
 		}
 		n := uint32(0)
@@ -286,7 +286,7 @@ func (r *run) identifyStaged(ctx context.Context, dst session, rows []manifest.M
 		return nil, nil
 	}
 	var have []found
-	if err := digests(ctx, dst, free, func(uid uint32, d digest) error { have = append(have, found{UID: uid, Digest: d}); return nil }); err != nil {
+	if err := digests(ctx, dst, free, r.rewrites.Load(), func(uid uint32, d digest) error { have = append(have, found{UID: uid, Digest: d}); return nil }); err != nil {
 		return nil, err
 	}
 	return match(want, have), nil

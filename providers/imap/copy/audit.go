@@ -1,0 +1,420 @@
+package copy
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/state/manifest"
+)
+
+// At the end of a pass the copies that it made are looked at: is each where it was put, with the date and the
+// flags it was sent with? Servers change these without a word (Dovecot: dates before 1970 and after 2038, and days
+// that don't exist; Exchange: keywords). Octets are read back of a few messages in each folder, and of
+// all that a server is likely to change; of every one by Engine.Verify. What is different is named in the manifest.
+
+const (
+	auditAtOnce   = 5000 // messages of a folder that are asked for together
+	samplePerPass = 24   // messages that are read back, besides those that are likely to differ
+	sampleOctets  = 256 << 10
+)
+
+// auditing are messages of a target folder that are looked at together.
+type auditing struct {
+	t     *target
+	raw   string
+	rows  map[uint32]*audited // by the UID at the target
+	last  uint32
+	valid bool                // the folder still is what it was
+	kept  map[string][]string // flags as they come, and in canonical form: there are few different ones
+}
+
+type audited struct {
+	manifest.Copy
+	there    bool
+	read     bool             // its octets are to be read back
+	original manifest.Message // of those
+	tier     manifest.Tier
+	changed  []string
+}
+
+// audit looks at what was copied since the last audit.
+func (r *run) audit(ctx context.Context) error {
+	ids, err := r.m.Unaudited(ctx)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	sample := samplePerPass
+	return r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error {
+		for _, id := range ids {
+			t, err := r.targetByID(id)
+			if err != nil {
+				return err
+			}
+			if !t.listed {
+				continue // its users deleted it
+			}
+			if err := r.auditFolder(ctx, w, t, false, &sample); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// auditAll looks at every copy there is, and its octets.
+func (r *run) auditAll(ctx context.Context) error {
+	folders, err := r.m.Folders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range folders {
+		r.folders = append(r.folders, &folder{Folder: f})
+	}
+	if r.known, err = r.m.Targets(ctx); err != nil {
+		return err
+	}
+	return r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error {
+		dst, err := w.target(ctx)
+		if err != nil {
+			return err
+		}
+		list, err := dst.List(ctx)
+		if err != nil {
+			return err
+		}
+		r.list = map[string]imap.ListEntry{}
+		for _, l := range list {
+			r.list[l.Raw] = l
+		}
+		rewrites, err := r.m.Rewrites(ctx)
+		if err != nil {
+			return err
+		}
+		r.rewrites.Store(rewrites || dst.Traits().Rewrites)
+		for _, known := range r.known {
+			t, err := r.targetByID(known.ID)
+			if err != nil {
+				return err
+			}
+			if !t.listed {
+				continue
+			}
+			if err := r.auditFolder(ctx, w, t, true, new(int)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// auditFolder looks at the messages of one target folder that were not looked at, with all at every one and its octets.
+func (r *run) auditFolder(ctx context.Context, w *worker, t *target, all bool, sample *int) error {
+	from := t.Audited + 1
+	if all {
+		from = 1
+	}
+	for {
+		x := &auditing{t: t, raw: t.Raw, rows: map[uint32]*audited{}, kept: map[string][]string{}}
+		if err := r.m.Copies(ctx, t.ID, t.Numbers.UIDValidity, from, auditAtOnce, func(m manifest.Copy) error {
+			x.rows[m.UID] = &audited{Copy: m, read: all || m.Odd}
+			x.last = m.UID
+			return nil
+		}); err != nil {
+			return err
+		}
+		if len(x.rows) == 0 {
+			return nil
+		}
+		if !all {
+			x.sample(sample)
+		}
+		if err := r.auditSome(ctx, w, x); err != nil {
+			return err
+		}
+		if !x.valid {
+			return nil // it has other UIDs now; the next pass compares contents
+		}
+		from = x.last + 1
+	}
+}
+
+// sample chooses messages of the first, the middle and the last third whose octets are read back.
+func (x *auditing) sample(left *int) {
+	uids := slices.Sorted(maps.Keys(x.rows))
+	for _, i := range []int{0, len(uids) / 2, len(uids) - 1} {
+		if a := x.rows[uids[i]]; *left > 0 && !a.read && a.Size <= sampleOctets {
+			a.read = true
+			*left--
+		}
+	}
+}
+
+func (r *run) auditSome(ctx context.Context, w *worker, x *auditing) error {
+	dst, err := w.target(ctx)
+	if err != nil {
+		return err
+	}
+	queries := []imap.Query{{Set: imap.FormatSet(slices.Collect(maps.Keys(x.rows)))}}
+	if odd := x.oddDates(); len(odd) > 0 {
+		queries = append(queries, imap.Query{Set: imap.FormatSet(odd)})
+	}
+	asked := false
+	var refusal error
+	if err := dst.Visit(ctx, func() *imap.Visit {
+		if asked {
+			return nil
+		}
+		asked = true
+		return &imap.Visit{
+			Raw: x.raw,
+			Opened: func(sel imap.Selected) error {
+				x.valid = sel.UIDValidity == x.t.Numbers.UIDValidity
+				return nil
+			},
+			List: &imap.List{
+				Queries: queries,
+				Items:   imap.FetchItems{Flags: true, InternalDate: true},
+				Each:    func(m imap.Meta) error { x.compare(m); return nil },
+			},
+			Done: func(err error) { refusal = err },
+		}
+	}); err != nil {
+		return err
+	}
+	if refusal != nil || !x.valid {
+		x.valid = false
+		return refusal
+	}
+	// A message that the target lists and can't send is told by the next comparison and holds nobody up here.
+	if err := r.readBack(ctx, w, x); err != nil && providers.ReasonOf(err) != providers.Protocol {
+		return err
+	}
+	return r.m.Update(ctx, func(t *manifest.Tx) error {
+		for _, a := range x.rows {
+			if a.tier != manifest.NotRead || len(a.changed) > 0 {
+				if err := t.Audit(a.ID, a.tier, a.changed); err != nil {
+					return err
+				}
+			}
+		}
+		x.t.Audited = max(x.t.Audited, x.last)
+		return t.PutTarget(&x.t.Target)
+	})
+}
+
+// oddDates are the messages whose dates don't fit into 31 bits of seconds. Dovecot 2.3 has such a date right when it is asked
+// the first time, and from then on as its cache has it: APPEND one of 1969 and FETCH its INTERNALDATE twice.
+func (x *auditing) oddDates() (uids []uint32) {
+	for uid, a := range x.rows {
+		if a.Dated && (a.InternalDate < 0 || a.InternalDate > math.MaxInt32) {
+			uids = append(uids, uid)
+		}
+	}
+	return uids
+}
+
+// compare holds what the target says of a message against how it was sent. Flags that are there and were not
+// sent are its owner's.
+func (x *auditing) compare(m imap.Meta) {
+	a := x.rows[m.UID]
+	if a == nil {
+		return
+	}
+	a.there = true
+	key := strings.Join(m.Flags, " ")
+	have, ok := x.kept[key]
+	if !ok {
+		have = canonicalFlags(m.Flags)
+		x.kept[key] = have
+	}
+	a.changed = differences(a.Copy, m.InternalDate, have)
+}
+
+// differences names what the target has made different: words of package manifest.
+func differences(sent manifest.Copy, date time.Time, flags []string) (words []string) {
+	if sent.Dated && date.Unix() != sent.InternalDate {
+		words = append(words, manifest.ChangedDate+"="+date.UTC().Format(time.RFC3339))
+	}
+	system, keywords := false, false
+	for f := range strings.FieldsSeq(sent.Flags) {
+		if !hasFlag(flags, f) {
+			system, keywords = system || strings.HasPrefix(f, `\`), keywords || !strings.HasPrefix(f, `\`)
+		}
+	}
+	if system {
+		words = append(words, manifest.ChangedFlags)
+	}
+	if keywords {
+		words = append(words, manifest.ChangedKeywords)
+	}
+	return words
+}
+
+// readBack reads the octets of messages from the target and notes on which tier they are equal.
+func (r *run) readBack(ctx context.Context, w *worker, x *auditing) error {
+	var uids []uint32
+	for uid, a := range x.rows {
+		if a.there && a.read {
+			uids = append(uids, uid)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	slices.Sort(uids)
+	for _, uid := range uids {
+		m, err := r.m.Message(ctx, x.rows[uid].ID)
+		if err != nil {
+			return err
+		}
+		x.rows[uid].original = m
+	}
+	dst, err := w.target(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := dst.Examine(ctx, x.raw); err != nil {
+		return err
+	}
+	back := map[uint32]digest{}
+	if err := digests(ctx, dst, uids, r.rewrites.Load(), func(uid uint32, d digest) error { back[uid] = d; return nil }); err != nil {
+		return err
+	}
+	var unlike []uint32
+	for uid, d := range back {
+		a := x.rows[uid]
+		a.tier = tierOf(wantedOf(a.original).Digest, d)
+		if a.tier >= manifest.SameGist {
+			unlike = append(unlike, uid)
+		}
+	}
+	if err := r.readBackRendered(ctx, w, x, dst, unlike); err != nil {
+		return err
+	}
+	rendered := false
+	for uid := range back {
+		a := x.rows[uid]
+		switch {
+		case a.tier == manifest.OtherContent:
+			a.changed = append(a.changed, manifest.ChangedContent)
+		case a.tier > manifest.SameOctets:
+			a.changed = append(a.changed, manifest.ChangedOctets)
+			rendered = rendered || !a.Odd
+		}
+	}
+	if rendered && !r.rewrites.Swap(true) {
+		return r.m.Update(ctx, func(t *manifest.Tx) error { return t.SetRewrites() })
+	}
+	return nil
+}
+
+// readBackRendered compares messages once more whose octets differ, by what they say.
+func (r *run) readBackRendered(ctx context.Context, w *worker, x *auditing, dst session, unlike []uint32) error {
+	if len(unlike) == 0 {
+		return nil
+	}
+	var rows []manifest.Message
+	for _, uid := range unlike {
+		rows = append(rows, x.rows[uid].original)
+	}
+	originals, err := r.originals(ctx, w, rows)
+	if err != nil {
+		return err
+	}
+	slices.Sort(unlike)
+	return digests(ctx, dst, unlike, true, func(uid uint32, d digest) error {
+		if o, ok := originals[x.rows[uid].ID]; ok {
+			x.rows[uid].tier = tierOf(o, d)
+		}
+		return nil
+	})
+}
+
+// originals reads messages from the source again, for what their rows don't hold. Those that the source no longer has are left out.
+func (r *run) originals(ctx context.Context, w *worker, rows []manifest.Message) (map[int64]digest, error) {
+	result := map[int64]digest{}
+	byFolder := map[*folder]map[uint32]int64{}
+	for _, m := range rows {
+		if m.Content != nil {
+			result[m.ID] = wantedOf(m).Digest
+			continue
+		}
+		for _, f := range r.folders {
+			if f.ID == m.Folder && f.Numbers.UIDValidity == m.UIDValidity && m.Vanished == 0 {
+				if byFolder[f] == nil {
+					byFolder[f] = map[uint32]int64{}
+				}
+				byFolder[f][m.UID] = m.ID
+			}
+		}
+	}
+	for f, byUID := range byFolder {
+		src, err := w.source(ctx)
+		if err != nil {
+			return nil, err
+		}
+		sel, err := src.Examine(ctx, f.Raw)
+		if err != nil {
+			return nil, err
+		}
+		if sel.UIDValidity != f.Numbers.UIDValidity {
+			continue
+		}
+		if err := digests(ctx, src, slices.Sorted(maps.Keys(byUID)), true, func(uid uint32, d digest) error { result[byUID[uid]] = d; return nil }); err != nil {
+			return nil, err
+		}
+	}
+	return result, nil
+}
+
+// matchRendered is match with every tier, for messages in doubt of which the manifest may hold the octets' digest alone. The target
+// folder is open.
+func (r *run) matchRendered(ctx context.Context, w *worker, doubts []manifest.Message, uids []uint32) (map[int64]uint32, error) {
+	originals, err := r.originals(ctx, w, doubts)
+	if err != nil {
+		return nil, err
+	}
+	want := make([]wanted, len(doubts))
+	for i, m := range doubts {
+		want[i] = wantedOf(m)
+		if d, ok := originals[m.ID]; ok && d.raw == want[i].Digest.raw {
+			want[i].Digest = d
+		}
+	}
+	var have []found
+	if err := digests(ctx, w.dst, uids, true, func(uid uint32, d digest) error {
+		have = append(have, found{UID: uid, Digest: d})
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	return match(want, have), nil
+}
+
+// keepsOctets reports whether a message that we put into the folder that is open is there octet by octet.
+func (r *run) keepsOctets(ctx context.Context, dst session, t *target, sel imap.Selected) (keeps bool, err error) {
+	var one []manifest.Message
+	if err := r.m.ClaimsFrom(ctx, t.ID, sel.UIDValidity, 1, 20, func(m manifest.Message) error {
+		if m.Canonical == nil && m.Size <= sampleOctets {
+			one = append(one, m)
+		}
+		return nil
+	}); err != nil || len(one) == 0 {
+		return false, err
+	}
+	original := map[uint32]digest{}
+	for _, m := range one {
+		original[m.TargetUID] = wantedOf(m).Digest
+	}
+	err = digests(ctx, dst, slices.Sorted(maps.Keys(original)), false, func(uid uint32, d digest) error {
+		keeps = keeps || original[uid].raw == d.raw
+		return nil
+	})
+	return keeps, err
+}
