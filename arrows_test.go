@@ -45,6 +45,7 @@ var layers = []struct {
 	{"providers/google_workspace/googletest", []string{"=plan", "=providers", "=providers/imap/imaptest"}, "a double; mail servers are played in one way"},
 	{"providers/google_workspace", []string{"=plan", "=providers", "providers/google_workspace"}, "a provider knows neither the engine nor another provider"},
 	{"providers/hetzner", []string{"=plan", "=providers", "providers/dns", "providers/hetzner"}, "a host of zones knows what zones have in common, and no other host"},
+	{"providers/ionos/ionostest", []string{"=plan", "=providers", "providers/dns", "providers/ionos", "=providers/imap/imaptest"}, "a double; mail servers are played in one way"},
 	{"providers/ionos", []string{"=plan", "=providers", "providers/dns", "providers/ionos"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/libdns", []string{"=plan", "=providers", "providers/dns", "providers/libdns"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/microsoft365/microsoft365test", []string{"plan", "=providers", "providers/microsoft365", "=providers/imap/imaptest"}, "a double; mail servers are played in one way"},

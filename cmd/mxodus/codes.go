@@ -100,6 +100,7 @@ var codes = []code{
 	{planChecks, "every_address_exists_at_target", "Mail names addresses that would have no home at the target.", "Add an alias for each, or name them in ignore_addresses."},
 	{planChecks, "old_ttl_outlasts_cutover", "The old TTL has not run out at the cutover, so the flip will be late.", "Start lower_ttl earlier, or move the cutover."},
 	{planChecks, "folder_collision", "Two folders would become one at the target.", "Give one of them another name with folders { map }."},
+	{planChecks, "signing_key_missing", "Mail from Google Workspace would not be signed.", "Generate the key in the admin console and add it as record \"TXT\" \"google._domainkey\"."},
 	{planChecks, "folder_rule_idle", "A folder rule matches nothing.", "See how the folder is spelled: names have / between levels."},
 	{planChecks, "oversize_messages", "Messages are larger than the target takes. They will be kept as .eml.", "Raise the limit at the target where that is possible."},
 	{planChecks, "over_quota", "A mailbox holds more than its licence gives it.", "Choose a larger licence, or leave folders out."},

@@ -174,13 +174,28 @@ func (p *planner) byHand(address, proof string) {
 	s.Detail = append(s.Detail, proof)
 }
 
-// derived are the records that a target with a directory asks the zone for.
+// derived are the records that the target asks the zone for, where it is known to ask for any.
 // What the configuration writes itself wins. A value that the target has not
 // named yet is plan.KnownAfterProvision.
 func (z *zonePlan) derived() []plan.Record {
-	if !z.hasDirectory(z.domain.Mail) {
-		return nil
+	var list []plan.Record
+	switch {
+	case z.hasDirectory(z.domain.Mail):
+		list = z.tenantRecords()
+	case z.toGoogle(z.domain):
+		list = googleRecords()
 	}
+	list = slices.DeleteFunc(list, func(r plan.Record) bool {
+		return slices.ContainsFunc(z.domain.Records, func(own plan.Record) bool { return overrides(own, r) })
+	})
+	for i := range list {
+		list[i].Pos = z.domain.Pos
+	}
+	return list
+}
+
+// tenantRecords are those that a tenant names.
+func (z *zonePlan) tenantRecords() []plan.Record {
 	dir, _ := z.inv.Directory(z.domain.Mail)
 	seen, _ := dir.Domain(z.domain.Name)
 	value := func(before, v string) []string {
@@ -202,12 +217,6 @@ func (z *zonePlan) derived() []plan.Record {
 	)
 	for _, selector := range selectors(seen) {
 		list = append(list, plan.Record{Type: "CNAME", Name: selector + "._domainkey", At: plan.Provision, Values: value("", fullName(seen.DKIM[selector]))})
-	}
-	list = slices.DeleteFunc(list, func(r plan.Record) bool {
-		return slices.ContainsFunc(z.domain.Records, func(own plan.Record) bool { return overrides(own, r) })
-	})
-	for i := range list {
-		list[i].Pos = z.domain.Pos
 	}
 	return list
 }

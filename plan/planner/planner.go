@@ -40,6 +40,7 @@ func Make(in Input) *plan.Plan {
 	p.checkLicenses()
 	p.checkCatchAll()
 	p.checkFolders()
+	p.checkSigning()
 	p.checkTimes()
 	m := in.Migration
 	return &plan.Plan{
