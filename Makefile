@@ -52,9 +52,10 @@ installed:
 	command -v knotd >/dev/null 2>&1 || test -x /usr/sbin/knotd || missing="$$missing knot"; \
 	command -v pdns_server >/dev/null 2>&1 || test -x /usr/sbin/pdns_server || missing="$$missing pdns-server pdns-backend-sqlite3"; \
 	command -v postfix >/dev/null 2>&1 || test -x /usr/sbin/postfix || missing="$$missing postfix"; \
+	command -v strace >/dev/null 2>&1 || missing="$$missing strace"; \
 	command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || missing="$$missing chromium"; \
 	if [ -z "$$missing" ]; then \
-		echo "servers for the tests: Dovecot, BIND, Knot, PowerDNS, Postfix and Chromium are there"; \
+		echo "servers for the tests: Dovecot, BIND, Knot, PowerDNS, Postfix, strace and Chromium are there"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		echo "servers for the tests: installing$$missing"; \
 		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
