@@ -18,7 +18,8 @@ import (
 
 func newDemo(a *app) *cobra.Command {
 	var dir string
-	var messages int
+	var messages, ports int
+	var servers bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "A whole migration on embedded servers, in about a minute",
@@ -26,11 +27,23 @@ func newDemo(a *app) *cobra.Command {
 			"process, on random ports of the loopback interface, and migrates a small company from\n" +
 			"one to the other: plan, apply, flip, delta, validation, hold, decommission. A colleague\n" +
 			"who approves and a late sender are played by the program. It ends with exit code 6\n" +
-			"when a message is missing, doubled or altered.",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.demo(cmd.Context(), dir, messages) },
+			"when a message is missing, doubled or altered.\n\n" +
+			"With -servers it only starts such servers and waits: the tutorial migrates them by hand.",
+		Example: "  mxodus demo\n  mxodus demo -dir demo-files\n  mxodus demo -servers -dir lab",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if servers {
+				if dir == "" {
+					return usage("-servers needs -dir: a folder for the hosts' panels")
+				}
+				return a.runLab(cmd.Context(), a.path(dir), ports, messages)
+			}
+			return a.demo(cmd.Context(), dir, messages)
+		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "keep the migration's files in this `folder` (default: a temporary one)")
+	cmd.Flags().BoolVar(&servers, "servers", false, "only run the servers, until Ctrl-C")
+	cmd.Flags().IntVar(&ports, "ports", labBase, "with -servers: the `number` that their ports are counted from; 0: random ones")
 	cmd.Flags().IntVar(&messages, "messages", 600, "how many messages the company has")
 	return cmd
 }

@@ -58,10 +58,14 @@ mail         A     192.0.2.25
 shop         A     192.0.2.81
 `
 
-func newDemoWorld(clock providers.Clock, messages int) (w *demoWorld, err error) {
+// demoKey signs the updates of the demo's zone.
+func demoKey() dnstest.Key {
 	secret := sha256.Sum256([]byte("mxodus demo"))
-	w = &demoWorld{clock: clock, played: map[string]bool{}, direct: map[string][]imaptest.Mail{},
-		key: dnstest.Key{Name: "mxodus.", Secret: base64.StdEncoding.EncodeToString(secret[:])}}
+	return dnstest.Key{Name: "mxodus.", Secret: base64.StdEncoding.EncodeToString(secret[:])}
+}
+
+func newDemoWorld(clock providers.Clock, messages int) (w *demoWorld, err error) {
+	w = &demoWorld{clock: clock, played: map[string]bool{}, direct: map[string][]imaptest.Mail{}, key: demoKey()}
 	defer func() {
 		if err != nil {
 			w.close()

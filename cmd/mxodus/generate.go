@@ -273,8 +273,12 @@ func (g *generator) write(name string, text []byte) error {
 
 func (g *generator) show() error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s that nothing declares yet log in; %s named in mail have no home.\n",
-		counted(len(g.out.Mailboxes), "mailbox", "mailboxes"), counted(len(g.out.Addresses), "address", "addresses"))
+	if n := len(g.out.Mailboxes); n > 0 {
+		fmt.Fprintf(&b, "%s that nothing declares yet.\n", counted(n, "mailbox logs in", "mailboxes log in"))
+	}
+	if n := len(g.out.Addresses); n > 0 {
+		fmt.Fprintf(&b, "%s a home and named in mail:\n", counted(n, "address without", "addresses without"))
+	}
 	for i, x := range g.out.Addresses {
 		if i == 10 {
 			fmt.Fprintf(&b, "  … and %d more in drafts/aliases.csv\n", len(g.out.Addresses)-i)

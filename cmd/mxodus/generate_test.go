@@ -95,7 +95,7 @@ dns "by_hand" { authoritative = [%q] }
 	write("secrets/old.csv", "address;password\nAnna@acme.example;pass-anna@acme.example\njens.jansen@acme.example;pass-jens.jansen@acme.example\nformer@acme.example;gone\nfilled.in@acme.example;\n")
 
 	out := run(0, "discover", "-generate")
-	for _, want := range []string{"former@acme.example at imap can't be looked into", "2 mailboxes that nothing declares yet log in; 1 address named in mail have no home",
+	for _, want := range []string{"former@acme.example at imap can't be looked into", "2 mailboxes log in that nothing declares yet.", "1 address without a home and named in mail:",
 		"info@acme.example                        6 messages, most of them in anna@acme.example", "wrote drafts/mailboxes.csv", "mv drafts/acme-drafted.mx.hcl ."} {
 		if !strings.Contains(out, want) {
 			t.Errorf("discover -generate doesn't say %q:\n%s", want, out)

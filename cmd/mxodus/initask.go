@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +20,9 @@ type initOptions struct {
 	From, To                 string // kinds of source and target
 	Region, TargetRegion     string // of ionos
 	SourceHost, TargetHost   string // of imap
+	SourcePort, TargetPort   int    // 0: the default
+	SourcePlain, TargetPlain bool   // without TLS: a loopback address with a port of its own
+	SMTPProbe                string // of an imap target
 	Tenant, ClientID         string // of microsoft365
 	License, Country         string
 	Domain, DNS, DNSServer   string
@@ -41,11 +45,12 @@ type question struct {
 }
 
 var (
-	namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
-	hostPattern = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-	guidPattern = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	skuPattern  = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
-	regionNames = "com de co.uk es fr it"
+	namePattern    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,62}$`)
+	hostPattern    = regexp.MustCompile(`^(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	guidPattern    = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	skuPattern     = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+	secondsPattern = regexp.MustCompile(`:[0-5][0-9]:[0-5][0-9]$`)
+	regionNames    = "com de co.uk es fr it"
 )
 
 // regions are where IONOS is: the zone of times and the country of users there.
@@ -94,11 +99,19 @@ func (o *initOptions) questions(now time.Time) []question {
 	}
 	zoned := func(o *initOptions) bool { return o.Domain != "" }
 	host := func(what string) func(string) string { return matching(hostPattern, "the name of "+what) }
+	reachable := func(what string) func(string) string { // with a port or without
+		return func(s string) string {
+			if h, _, err := splitHost(s); err != nil || !hostPattern.MatchString(h) {
+				return "want the name of " + what + ", or name:port"
+			}
+			return ""
+		}
+	}
 	return []question{
 		{flag: "from", text: "Where the mail is now: " + strings.ReplaceAll(sourceKinds, " ", ", "), value: &o.From,
 			fallback: always("imap"), check: oneOf(sourceKinds)},
 		{flag: "region", text: "IONOS region (com, de, co.uk, es, fr, it)", value: &o.Region, needed: is(&o.From, "ionos"), fallback: always("de"), check: oneOf(regionNames)},
-		{flag: "source-host", text: "IMAP host that the mail leaves", value: &o.SourceHost, needed: is(&o.From, "imap"), check: host("an IMAP host such as imap.old.example")},
+		{flag: "source-host", text: "IMAP host that the mail leaves", value: &o.SourceHost, needed: is(&o.From, "imap"), check: reachable("an IMAP host such as imap.old.example")},
 		{flag: "to", text: "Where it goes: " + strings.ReplaceAll(targetKinds, " ", ", "), value: &o.To,
 			fallback: func(o *initOptions) string {
 				if o.From == "ionos" && o.TargetHost == "" {
@@ -107,7 +120,7 @@ func (o *initOptions) questions(now time.Time) []question {
 				return "imap"
 			}, check: oneOf(targetKinds)},
 		{flag: "target-region", text: "IONOS region there (com, de, co.uk, es, fr, it)", value: &o.TargetRegion, needed: is(&o.To, "ionos"), fallback: always("de"), check: oneOf(regionNames)},
-		{flag: "target-host", text: "IMAP host that the mail goes to", value: &o.TargetHost, needed: is(&o.To, "imap"), check: host("an IMAP host such as imap.new.example")},
+		{flag: "target-host", text: "IMAP host that the mail goes to", value: &o.TargetHost, needed: is(&o.To, "imap"), check: reachable("an IMAP host such as imap.new.example")},
 		{flag: "tenant", text: "Microsoft 365 tenant, such as acme.onmicrosoft.com", value: &o.Tenant, needed: is(&o.To, "microsoft365"),
 			check: func(s string) string {
 				if guidPattern.MatchString(s) {
@@ -138,7 +151,14 @@ func (o *initOptions) questions(now time.Time) []question {
 		{flag: "dns-server", text: "Address of the PowerDNS API, such as http://127.0.0.1:8081", value: &o.DNSServer,
 			needed: func(o *initOptions) bool { return zoned(o) && o.DNS == "powerdns" }, check: webAddress},
 		{flag: "mx", text: "Host of the new MX", value: &o.MX, needed: func(o *initOptions) bool { return zoned(o) && o.To == "imap" },
-			fallback: func(o *initOptions) string { return o.TargetHost }, check: host("a mail exchanger such as mx.new.example")},
+			fallback: func(o *initOptions) string { h, _, _ := splitHost(o.TargetHost); return h }, check: host("a mail exchanger such as mx.new.example")},
+		{flag: "smtp-probe", text: "Where to ask who takes mail, host:port (empty: port 25 of the new MX; off: nowhere)", value: &o.SMTPProbe,
+			needed: func(o *initOptions) bool { return o.To == "imap" && o.SMTPProbe != "" }, check: func(s string) string {
+				if s == "off" {
+					return ""
+				}
+				return hostPort(s)
+			}},
 		{flag: "timezone", text: "Time zone", value: &o.Timezone,
 			fallback: func(o *initOptions) string {
 				if z := regions[o.Region].zone; z != "" {
@@ -161,7 +181,7 @@ func (o *initOptions) questions(now time.Time) []question {
 				return friday(now.In(loc)).Format(cutoverForm)
 			},
 			check: func(s string) string {
-				if _, err := time.Parse(cutoverForm, s); err != nil {
+				if _, err := time.Parse(cutoverForm, s[:min(len(s), len(cutoverForm))]); err != nil || len(s) > len(cutoverForm) && !secondsPattern.MatchString(s) {
 					return "want a local time such as 2027-01-15T18:00"
 				}
 				return ""
@@ -170,6 +190,25 @@ func (o *initOptions) questions(now time.Time) []question {
 }
 
 const cutoverForm = "2006-01-02T15:04"
+
+// splitHost takes a port off, where one is given: 0 means the default.
+func splitHost(s string) (host string, port int, err error) {
+	if !strings.Contains(s, ":") {
+		return s, 0, nil
+	}
+	host, text, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	return host, int(n), err
+}
+
+// plain reports whether tls = "none" is meant: a server of this machine at a port of its own.
+func plain(host string, port int) bool {
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() && port != 0 && port != 993
+}
 
 func hostPort(s string) string {
 	h, p, err := net.SplitHostPort(s)
@@ -251,6 +290,10 @@ func (a *app) answers(o *initOptions) error {
 // follow sets what follows from the answers.
 func (o *initOptions) follow() {
 	o.Domain = strings.ToLower(o.Domain)
+	// Both were looked at when they were given.
+	o.SourceHost, o.SourcePort, _ = splitHost(o.SourceHost)
+	o.TargetHost, o.TargetPort, _ = splitHost(o.TargetHost)
+	o.SourcePlain, o.TargetPlain = plain(o.SourceHost, o.SourcePort), plain(o.TargetHost, o.TargetPort)
 	o.Directory = o.To == "microsoft365"
 	o.Derived = o.To == "microsoft365"
 	o.Google = o.From == "google_workspace" || o.To == "google_workspace"

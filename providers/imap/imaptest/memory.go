@@ -51,6 +51,8 @@ type folder struct {
 // MemoryOptions choose how a Memory listens.
 type MemoryOptions struct {
 	TLS bool // implicit TLS with a certificate of its own authority; else none
+	// Listen is where the server listens, "" = a random port of 127.0.0.1.
+	Listen string
 	// Wrap, when set, is put around the listener (connection faults).
 	Wrap func(net.Listener) net.Listener
 }
@@ -58,7 +60,10 @@ type MemoryOptions struct {
 // NewMemory starts a server. Close ends it.
 func NewMemory(o MemoryOptions) (*Memory, error) {
 	m := &Memory{accounts: map[string]*account{}, master: rand.Text()}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	ln, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, err
 	}

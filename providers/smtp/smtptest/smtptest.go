@@ -20,6 +20,8 @@ import (
 
 // Config is what a Server is started with.
 type Config struct {
+	// Listen is where the server listens, "" = a random port of 127.0.0.1.
+	Listen string
 	// Addresses are the recipients that are taken; all others get 550 5.1.1.
 	Addresses []string
 	// AcceptAll takes every recipient, as some mail exchangers do.
@@ -61,11 +63,14 @@ type Server struct {
 	dropKeeps bool
 }
 
-// Start listens on a random port of 127.0.0.1 and serves until Close.
+// Start listens at c.Listen and serves until Close.
 func Start(c Config) (*Server, error) { return start(c, false) }
 
 func start(c Config, lmtp bool) (*Server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var fence = regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```$")
+
+// blocks are a page's code blocks of one language.
+func blocks(t *testing.T, path, language string) (list []string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range fence.FindAllStringSubmatch(string(b), -1) {
+		if m[1] == language {
+			list = append(list, m[2])
+		}
+	}
+	return list
+}
+
+// freeBase is a base whose lab ports are free.
+func freeBase(t *testing.T) int {
+	t.Helper()
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		ok := base > 1024 && base < 60000
+		for _, port := range []int{labOld, labNew, labDNS, labMX} {
+			if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+port))); err != nil {
+				ok = false
+			} else {
+				l.Close()
+			}
+		}
+		if ok {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// TestTutorial types what docs/tutorial.md says, in its order, in one shell. Only the ports
+// differ, and the cutover is nearer.
+func TestTutorial(t *testing.T) {
+	t.Parallel()
+	shell, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("SKIPPED: no bash here")
+	}
+	program, err := exec.LookPath("mxodus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "set -m\nset -e\n" + strings.Join(blocks(t, "../../docs/tutorial.md", "sh"), "\n") + "\necho TUTORIAL-DONE\n"
+	base := freeBase(t)
+	for _, port := range []int{labOld, labNew, labDNS, labMX} {
+		old := fmt.Sprintf("127.0.0.1:%d", labBase+port)
+		if !strings.Contains(script, old) {
+			t.Errorf("the tutorial doesn't name %s", old)
+		}
+		script = strings.ReplaceAll(script, old, fmt.Sprintf("127.0.0.1:%d", base+port))
+	}
+	for old, new := range map[string]string{"demo -servers": fmt.Sprintf("demo -servers -messages 60 -ports %d", base), "+100 seconds": "+12 seconds"} {
+		if !strings.Contains(script, old) {
+			t.Fatalf("the tutorial doesn't say %q", old)
+		}
+		script = strings.ReplaceAll(script, old, new)
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, shell, "-c", script)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8", "COLUMNS=100"}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// What runs in the background goes with the shell: it is a session of its own.
+	cmd.Cancel = func() error { return endSession(cmd.Process.Pid) }
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = endSession(cmd.Process.Pid) }()
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	err = <-done
+	text := out.String()
+	if i := strings.Index(text, "TUTORIAL-DONE"); i < 0 {
+		t.Fatalf("the tutorial ends with %v:\n%s", err, text)
+	}
+	for _, want := range []string{"info@acme.example", "exit code 5", "verifies", "Nothing to do", "complete"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("nothing says %q:\n%s", want, text)
+		}
+	}
+	if report, err := os.ReadFile(filepath.Join(dir, "acme", "report.html")); err != nil || !strings.Contains(string(report), "kasse@acme.example") {
+		t.Errorf("the report: %v", err)
+	}
+}
+
+// endSession ends the processes of a shell's session, by their ids.
+func endSession(leader int) error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return syscall.Kill(leader, syscall.SIGKILL)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat"))
+		if err != nil {
+			continue
+		}
+		// pid (comm) state ppid pgrp session …
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		if f := strings.Fields(rest); len(f) > 3 && f[3] == strconv.Itoa(leader) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	return nil
+}
+
+// pages are all pages for users.
+func pages(t *testing.T) []string {
+	t.Helper()
+	list := []string{"../../README.md"}
+	for _, glob := range []string{"../../docs/*.md", "../../docs/*/*.md"} {
+		found, err := filepath.Glob(glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, found...)
+	}
+	return list
+}
+
+// TestDocsHCL: what pages show as HCL is a configuration that validate accepts, whole or
+// beside one that brings what it refers to.
+func TestDocsHCL(t *testing.T) {
+	frame := map[string]string{
+		"migration": "migration \"acme\" {\n  cutover = \"2027-01-15T18:00Z\"\n}\n",
+		"source":    "source \"imap\" {\n  host        = \"imap.old.example\"\n  credentials = secret.frame\n}\n",
+		"target":    "target \"imap\" {\n  host        = \"imap.new.example\"\n  credentials = secret.frame\n}\n",
+	}
+	n := 0
+	for _, page := range pages(t) {
+		for i, block := range blocks(t, page, "hcl") {
+			n++
+			files := map[string]string{"page.mx.hcl": block, "frame.mx.hcl": "secret \"frame\" {\n  env = \"X\"\n}\n",
+				"mailboxes.csv": "address,target,name,kind,license,wave\nanna@acme.example,anna@acme.example,Anna,,,1\n", "aliases.csv": "alias,address\ninfo@acme.example,anna@acme.example\n",
+				"forwarders.csv": "address,deliver\n", "notices/cutover.txt": "Soon.\n"}
+			for typ, text := range frame {
+				if !regexp.MustCompile(`(?m)^` + typ + ` `).MatchString(block) {
+					files["frame.mx.hcl"] += text
+				}
+			}
+			for name, declared := range map[string]string{"graph": "", "dns": "", "google": "", "mail": "", "tsig": "", "source_mail": "", "target_mail": ""} {
+				if strings.Contains(block, "secret."+name) && !strings.Contains(block, `secret "`+name+`"`) {
+					files["frame.mx.hcl"] += "secret \"" + name + "\" {\n  env = \"X\"\n}\n" + declared
+				}
+			}
+			f := newFolder(t, files)
+			a, out, errOut := program(f.dir, "", false)
+			if code := a.main(context.Background(), []string{"validate"}); code != 0 {
+				t.Errorf("%s, block %d: exit code %d\n%s\n%s%s", page, i+1, code, block, out, errOut)
+			}
+		}
+	}
+	if n < 5 {
+		t.Errorf("%d blocks: the test looks at nothing", n)
+	}
+}
+
+// TestDocsCommands: what pages show as commands of mxodus, the program would take.
+func TestDocsCommands(t *testing.T) {
+	a, _, _ := program(t.TempDir(), "", false)
+	n := 0
+	for _, page := range pages(t) {
+		for _, block := range blocks(t, page, "sh") {
+			block = regexp.MustCompile(`(?s)<<'END'\n.*?\nEND\n`).ReplaceAllString(block, "\n")
+			for _, line := range strings.Split(regexp.MustCompile(`\\\n\s*`).ReplaceAllString(block, " "), "\n") {
+				line = strings.TrimPrefix(strings.TrimSpace(line), "until ")
+				if !strings.HasPrefix(line, "mxodus ") {
+					continue
+				}
+				line = regexp.MustCompile(`\$\([^)]*\)`).ReplaceAllString(line, "2027-01-15T18:00")
+				line = regexp.MustCompile(`\s*(\|\||\||;|&&|&|>|2>|<|\s#).*$`).ReplaceAllString(line, "")
+				n++
+				if err := takes(a, line); err != nil {
+					t.Errorf("%s: %q: %v", page, line, err)
+				}
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("%d commands: the test looks at nothing", n)
+	}
+}
+
+// TestDocsLinks: pages lead to pages, files and headings that are there.
+func TestDocsLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)`)
+	for _, page := range pages(t) {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+				continue
+			}
+			path := page
+			if m[1] != "" {
+				path = filepath.Join(filepath.Dir(page), filepath.FromSlash(m[1]))
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				if info, serr := os.Stat(path); serr != nil || !info.IsDir() {
+					t.Errorf("%s leads to %s, which is not there", page, m[1])
+				}
+				continue
+			}
+			if m[2] != "" && !slices.Contains(anchors(string(text)), m[2]) {
+				t.Errorf("%s leads to %s%s, and there is no such heading", page, m[1], m[2])
+			}
+		}
+	}
+}
+
+// anchors are a page's headings as links name them.
+func anchors(page string) (list []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		name := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r > 127:
+				return r
+			}
+			return -1
+		}, strings.ToLower(m[1]))
+		list = append(list, "#"+name)
+	}
+	return list
+}
