@@ -266,3 +266,33 @@ func anchors(page string) (list []string) {
 	}
 	return list
 }
+
+// TestPlanFormatPage: every attribute that plans are written with is on the page, and none
+// that they aren't.
+func TestPlanFormatPage(t *testing.T) {
+	src, err := os.ReadFile("../../plan/planfile/planfile.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/plan-format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[string]bool{"format": true}
+	for _, m := range regexp.MustCompile(`w\.(?:String|Strings|Int|Bool)\("([a-z_]+)"`).FindAllStringSubmatch(string(src), -1) {
+		written[m[1]] = true
+		if !strings.Contains(string(page), "`"+m[1]+"`") {
+			t.Errorf("plans have %s, and docs/plan-format.md doesn't", m[1])
+		}
+	}
+	if len(written) < 20 {
+		t.Fatalf("%d attributes: the test looks at nothing", len(written))
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[a-z_`, ]+`) \\|").FindAllStringSubmatch(string(page), -1) {
+		for _, name := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(m[1], -1) {
+			if !written[name[1]] {
+				t.Errorf("docs/plan-format.md has %s, and plans don't", name[1])
+			}
+		}
+	}
+}

@@ -4,7 +4,7 @@ import "github.com/spf13/cobra"
 
 // usageExamples are the examples of help and man pages, for commands that don't bring their own.
 var usageExamples = map[string]string{
-	"mxodus":                 "  mxodus demo                      a whole migration, in about a minute\n  mxodus init acme                 begin one of your own\n  mxodus -chdir acme doctor        try everything\n  mxodus -chdir acme status        where it is",
+	"mxodus":                 "  mxodus demo                  # a whole migration, in about a minute\n  mxodus init acme             # begin one of your own\n  mxodus -chdir acme doctor    # try everything\n  mxodus -chdir acme status    # where it is",
 	"mxodus validate":        "  mxodus validate\n  mxodus validate -json",
 	"mxodus fmt":             "  mxodus fmt\n  mxodus fmt -check",
 	"mxodus plan":            "  mxodus plan -out plans/0001.plan\n  mxodus plan -offline -detailed-exitcode",

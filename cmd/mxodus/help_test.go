@@ -111,8 +111,8 @@ func TestHelp(t *testing.T) {
 		}
 		for _, line := range strings.Split(regexp.MustCompile(`\\\n\s*`).ReplaceAllString(c.Example, " "), "\n") {
 			line, _, _ = strings.Cut(strings.TrimSpace(line), " |")
-			line, _, _ = strings.Cut(line, "    ") // what stands behind an example
-			if line == "" {
+			line, _, _ = strings.Cut(line, " #") // what stands behind an example
+			if line = strings.TrimSpace(line); line == "" {
 				continue
 			}
 			if err := takes(a, line); err != nil {
