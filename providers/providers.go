@@ -302,6 +302,12 @@ type Mail struct {
 	Date    time.Time
 }
 
+// Receipter is a Notifier that returns what the server answered when it took a
+// message: with that its operator finds the message in a log.
+type Receipter interface {
+	SendReceipt(ctx context.Context, m Mail) (words string, err error)
+}
+
 // Notifier hands in mail.
 type Notifier interface {
 	// Send hands in one message. An Uncertain error means that it may have been taken.

@@ -80,9 +80,12 @@ func (a *app) apply(ctx context.Context, path string, o applyOptions) error {
 	view := a.applyView(r)
 	e := r.engine
 	e.Wait, e.Wave, e.Mailbox, e.Stop = o.wait, o.wave, o.mailbox, stop
-	hooks := &hooks{migration: r.plan.Name, notices: r.loaded.Migration.Notices, clock: a.clock, note: func(text string) {
+	hooks := &hooks{migration: r.loaded.Migration, notices: r.loaded.Migration.Notices, clock: a.clock, notifier: e.Systems.Notifier, journal: r.db, note: func(text string) {
 		view.event(apply.Event{Type: "note", At: a.clock.Now(), Text: text})
 	}}
+	if err := hooks.remember(ctx); err != nil {
+		return err
+	}
 	e.Events = func(ev apply.Event) {
 		view.event(ev)
 		hooks.event(ctx, ev)

@@ -33,6 +33,7 @@ func commands() []func(*app) *cobra.Command {
 		newServe,
 		newDone,
 		newCheck,
+		newNotify,
 		newRollback,
 		newCopy,
 		newReport,

@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"html"
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/notice"
 	"github.com/mxodus/mxodus/providers"
 )
 
@@ -227,10 +227,10 @@ func (e *Engine) sendTo(ctx context.Context, s plan.Step, n plan.NoticeConfig) e
 		if err := e.note(ctx, stepEntry(s.Address, evSending, entryData{To: to})); err != nil {
 			return err
 		}
-		err := notifier.Send(ctx, mail)
+		receipt, err := handIn(ctx, notifier, mail)
 		switch {
 		case err == nil:
-			if err := e.note(ctx, stepEntry(s.Address, evSent, entryData{To: to})); err != nil {
+			if err := e.note(ctx, stepEntry(s.Address, evSent, entryData{To: to, How: receipt})); err != nil {
 				return err
 			}
 		case providers.ReasonOf(err) == providers.Uncertain:
@@ -253,25 +253,22 @@ func (e *Engine) sendTo(ctx context.Context, s plan.Step, n plan.NoticeConfig) e
 	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: how}))
 }
 
+// handIn sends a message and returns what the server said, where the notifier tells.
+func handIn(ctx context.Context, n providers.Notifier, m providers.Mail) (receipt string, err error) {
+	if r, ok := n.(providers.Receipter); ok {
+		receipt, err = r.SendReceipt(ctx, m)
+		return strings.ReplaceAll(receipt, "\n", " / "), err
+	}
+	return "", n.Send(ctx, m)
+}
+
 // compose fills the notice's template for one recipient.
 func (e *Engine) compose(n plan.NoticeConfig, from, to string) providers.Mail {
-	name, target := to, to
-	for _, m := range e.Migration.Mailboxes {
-		if m.Source == to || m.Target == to {
-			target = m.Target
-			if m.DisplayName != "" {
-				name = m.DisplayName
-			}
-		}
-	}
-	cutover := e.Migration.Cutover.In(e.outlook().loc).Format("Mon 2 Jan 2006 15:04 MST")
-	fill := strings.NewReplacer("{name}", name, "{address}", to, "{cutover}", cutover, "{target}", target).Replace
-	fillHTML := strings.NewReplacer("{name}", html.EscapeString(name), "{address}", html.EscapeString(to),
-		"{cutover}", html.EscapeString(cutover), "{target}", html.EscapeString(target)).Replace
+	facts := notice.About(e.Migration, to)
 	sum := sha256.Sum256([]byte(e.Plan.Lineage + "\n" + n.Name + "\n" + to))
 	_, domain, _ := strings.Cut(strings.TrimSuffix(from, ">"), "@")
 	return providers.Mail{
-		ID: hex.EncodeToString(sum[:12]) + "@" + domain, From: from, To: to, Subject: fill(n.Subject),
-		Text: fill(n.Body), HTML: fillHTML(n.HTML), Date: e.Clock.Now(),
+		ID: hex.EncodeToString(sum[:12]) + "@" + domain, From: from, To: to, Subject: facts.Fill(n.Subject),
+		Text: facts.Fill(n.Body), HTML: facts.FillHTML(n.HTML), Date: e.Clock.Now(),
 	}
 }

@@ -104,6 +104,7 @@ type StepState struct {
 	Fits                         map[string]time.Time // since when a name server serves what is wanted
 	Resolvers                    []ServerView         // what each observed resolver said last
 	ResolverFits                 map[string]time.Time
+	Receipts                     map[string]string      // what the server said when it took a notice, by recipient
 	Probes                       map[string]ProbeResult // of a probe, by way and mailbox
 }
 
@@ -246,6 +247,14 @@ func (r *Record) fold(e state.Entry) {
 		st.Sending = put(st.Sending, d.To, e.At)
 	case evSent:
 		st.Sent = put(st.Sent, d.To, e.At)
+		if d.How != "" {
+			receipts := maps.Clone(st.Receipts)
+			if receipts == nil {
+				receipts = map[string]string{}
+			}
+			receipts[d.To] = d.How
+			st.Receipts = receipts
+		}
 	case evUnsent:
 		delete(st.Sending, d.To)
 	case evArchived:

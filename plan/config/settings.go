@@ -16,6 +16,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/notice"
 )
 
 // migration reads the block that everything else is timed by.
@@ -274,10 +275,18 @@ func beforeFlip(m plan.Moment) bool {
 	return m.Anchor == plan.AnchorCutover && m.Offset <= 0
 }
 
-var placeholder = regexp.MustCompile(`\{([a-z_]+)\}`)
-
 // template reads the text of a notice and the .html file beside it.
 func (b *body) template(c *plan.NoticeConfig) {
+	if s := b.str("template", ""); strings.HasPrefix(s, notice.Prefix) {
+		name := strings.TrimPrefix(s, notice.Prefix)
+		text, html, ok := notice.Builtin(name)
+		if !ok {
+			b.errorf("template", "Unknown text", "mxodus brings no text %q.%s", name, suggest(name, notice.Builtins()))
+		}
+		c.Template, c.Body, c.HTML = s, text, html
+		b.placeholders(c)
+		return
+	}
 	if c.Template = b.path("template"); c.Template == "" {
 		return
 	}
@@ -293,10 +302,12 @@ func (b *body) template(c *plan.NoticeConfig) {
 			b.errorf("template", "Template can't be read", "%v.", err)
 		}
 	}
-	known := []string{"address", "cutover", "name", "target"}
-	for _, m := range placeholder.FindAllStringSubmatch(c.Body+c.HTML+c.Subject, -1) {
-		if !slices.Contains(known, m[1]) {
-			b.l.warnf(b.rangeOf("template"), "Unknown placeholder", "The text holds {%s}, which is sent as it stands.%s", m[1], suggest(m[1], known))
-		}
+	b.placeholders(c)
+}
+
+// placeholders warns of what a text asks for that nobody knows.
+func (b *body) placeholders(c *plan.NoticeConfig) {
+	for _, name := range notice.Unknown(c.Subject + "\n" + c.Body + "\n" + c.HTML) {
+		b.l.warnf(b.rangeOf("template"), "Unknown placeholder", "The text holds {%s}, which is sent as it stands.%s", name, suggest(name, append(notice.Names(), notice.Kinds()...)))
 	}
 }

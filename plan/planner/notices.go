@@ -20,14 +20,14 @@ func (p *planner) notices() {
 		return
 	}
 	for _, n := range p.m.Notices {
-		if n.At.IsZero() {
+		if n.At.IsZero() && (n.Via != "" || n.URL != "") {
 			continue
 		}
 		if n.Via == "" {
 			p.find(plan.Finding{
 				Check: "notice_via", Severity: plan.Warns, Subject: n.Name,
-				Summary: fmt.Sprintf("the notice %q has a time and no smtp server, so it is not sent", n.Name),
-				Remedy:  "give it via = smtp.NAME, or on = [events] where it goes to a URL", Pos: n.Pos,
+				Summary: fmt.Sprintf("the notice %q goes to people and has no smtp server, so it is not sent", n.Name),
+				Remedy:  "give it via = smtp.NAME, or a url where it goes to a webhook", Pos: n.Pos,
 			})
 			continue
 		}

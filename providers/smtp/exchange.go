@@ -39,7 +39,7 @@ func (x *Exchange) Deliver(ctx context.Context, server string, m providers.Mail)
 		return err
 	}
 	defer s.close()
-	if err := s.hand(ctx, "", to, body, m.ID); err != nil {
+	if _, err := s.hand(ctx, "", to, body, m.ID); err != nil {
 		return err
 	}
 	s.quit(ctx)

@@ -89,48 +89,55 @@ func (n *Notifier) Check(ctx context.Context) error {
 // that the message was not taken; from there on only the server's answer tells,
 // and without one the error is Uncertain.
 func (n *Notifier) Send(ctx context.Context, m providers.Mail) error {
+	_, err := n.SendReceipt(ctx, m)
+	return err
+}
+
+// SendReceipt implements providers.Receipter.
+func (n *Notifier) SendReceipt(ctx context.Context, m providers.Mail) (string, error) {
 	from, to, body, err := compose(m, n.server.From)
 	if err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.opts.Timeout)
 	defer cancel()
 	s, err := n.login(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer s.close()
-	if err := s.hand(ctx, from, to, body, m.ID); err != nil {
-		return err
+	words, err := s.hand(ctx, from, to, body, m.ID)
+	if err != nil {
+		return "", err
 	}
 	s.quit(ctx)
-	return nil
+	return words, nil
 }
 
-// hand gives one message to the server. from "" is the null sender.
-func (s *session) hand(ctx context.Context, from, to string, body []byte, id string) error {
+// hand gives one message to the server and returns what it answered. from "" is the null sender.
+func (s *session) hand(ctx context.Context, from, to string, body []byte, id string) (words string, err error) {
 	op := "send mail to " + to + " by"
 	params, err := s.parameters(from, to, body)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if _, err := s.command(ctx, "send mail as <"+from+"> by", 250, "MAIL FROM:<%s>%s", from, params); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := s.command(ctx, op, 25, "RCPT TO:<%s>", to); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := s.command(ctx, op, 354, "DATA"); err != nil {
-		return err
+		return "", err
 	}
 	w := s.text.DotWriter()
 	if _, err := w.Write(body); err != nil {
-		return s.broken(ctx, op, err)
+		return "", s.broken(ctx, op, err)
 	}
 	// Everything is buffered: only Close may put the final dot on the wire.
 	err = w.Close()
 	if err == nil {
-		_, err = s.reply(ctx, op, 250)
+		words, err = s.reply(ctx, op, 250)
 	} else {
 		err = s.broken(ctx, op, err)
 	}
@@ -138,7 +145,7 @@ func (s *session) hand(ctx context.Context, from, to string, body []byte, id str
 		e.Reason = providers.Uncertain
 		e.Remedy = "look whether the message with Message-ID <" + id + "> arrived before sending it again"
 	}
-	return err
+	return words, err
 }
 
 // login connects and, where the configuration says so, logs in.
