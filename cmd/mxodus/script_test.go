@@ -93,6 +93,13 @@ func writeInventory(ts *testscript.TestScript, _ bool, args []string) {
 func writeMany(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
+	for name, data := range manyFiles(n) {
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(data), 0o644))
+	}
+}
+
+// manyFiles are the lists and the inventory of n mailboxes.
+func manyFiles(n int) map[string]string {
 	var people, aliases strings.Builder
 	people.WriteString("address,name\n")
 	aliases.WriteString("alias,address\n")
@@ -112,9 +119,7 @@ func writeMany(ts *testscript.TestScript, _ bool, args []string) {
 	inv.Directories = []inventory.Directory{{Host: "microsoft365", Licenses: []inventory.License{{Name: "basic", Free: n}},
 		Domains: []inventory.DirectoryDomain{{Name: "acme.example", Verified: true, MX: "acme.example.net", SPF: "v=spf1 -all", Autodiscover: "a.example.net"}}}}
 	inv.Domains = []inventory.Domain{{Name: "acme.example", Servers: []string{"192.0.2.1:53"}, Complete: true}}
-	for name, data := range map[string]string{"mailboxes.csv": people.String(), "aliases.csv": aliases.String(), "inventory.lock": string(inv.Encode())} {
-		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(data), 0o644))
-	}
+	return map[string]string{"mailboxes.csv": people.String(), "aliases.csv": aliases.String(), "inventory.lock": string(inv.Encode())}
 }
 
 // smaller FILE OCTETS wants a file that is not empty and has fewer octets.

@@ -80,7 +80,7 @@ func (a *app) statusView(r *running, st apply.Status, running string) render.Sta
 	est := a.readEstimates()
 	now := a.clock.Now()
 	v := render.Status{
-		Migration: r.plan.Name, Plan: r.plan.Digest, Number: r.plan.Number, Timezone: r.plan.Timezone, At: now,
+		Migration: r.plan.Name, Plan: r.plan.Digest, Number: r.plan.Number, Timezone: r.plan.Timezone, At: now, Rollback: r.plan.Rollback,
 		Phase: st.Phase, Complete: st.Complete, Running: running,
 		Steps: render.StepCounts{Total: len(r.plan.Steps), Done: st.Done, Failed: st.Failed, Waiting: st.Waiting + st.ByHand, ByHand: st.ByHand},
 	}

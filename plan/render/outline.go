@@ -64,7 +64,7 @@ func outlineOf(p *plan.Plan) outline {
 	o := outline{Counts: map[plan.Action]int{}}
 	for _, s := range p.Steps {
 		kind, rest, _ := strings.Cut(s.Address, "/")
-		if s.Action != plan.Copy || kind == "copy" {
+		if s.Action != plan.Copy || kind == "copy" || kind == "carry_back" {
 			o.Counts[s.Action]++ // later passes over a mailbox don't count again
 		}
 		if s.Undo == plan.Impossible {
@@ -77,7 +77,7 @@ func outlineOf(p *plan.Plan) outline {
 		switch {
 		case kind == "dns":
 			o.addRecord(s, rest)
-		case kind == "copy":
+		case kind == "copy", kind == "carry_back":
 			o.addBox(s, rest)
 		case s.Action == plan.Send:
 			o.Notices = append(o.Notices, s)

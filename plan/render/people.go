@@ -37,7 +37,11 @@ func (t *planText) mailboxes() {
 	if len(t.o.Boxes) == 0 {
 		return
 	}
-	t.heading("Mailboxes", "")
+	title := "Mailboxes"
+	if t.plan.Rollback != "" {
+		title = "Mail that goes back"
+	}
+	t.heading(title, "")
 	shown := t.o.Boxes[:t.limit(len(t.o.Boxes))]
 	right := 0
 	figures := map[string]string{}

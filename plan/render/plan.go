@@ -284,6 +284,9 @@ func (t *planText) record(r rrset, typ, name int) {
 	for _, c := range r.changes() {
 		lead := strings.Repeat(" ", indent-3) + t.paint(style, t.arrow) + strings.Repeat(" ", 3-columns(t.arrow))
 		when := "at " + phaseTitle(c.Phase)
+		if t.plan.Rollback != "" {
+			when = "at once"
+		}
 		if !c.Start.IsZero() {
 			when += ", " + c.Start.String()
 		}

@@ -16,7 +16,8 @@ type Status struct {
 	Plan      string // digest
 	Number    int
 	Timezone  string
-	At        time.Time // when the status was taken
+	At        time.Time  // when the status was taken
+	Rollback  plan.Phase // of a rollback plan: the phase whose end it goes back to
 
 	Phase    plan.Phase // the first that isn't done; the last one when all are
 	Since    time.Time  // zero: it hasn't begun
@@ -130,6 +131,10 @@ type statusText struct {
 func (t *statusText) header() {
 	where := "in " + phaseTitle(t.s.Phase)
 	switch {
+	case t.s.Rollback != "" && t.s.Complete:
+		where = "rolled back to the end of " + phaseTitle(t.s.Rollback) + "; to go on: mxodus plan"
+	case t.s.Rollback != "":
+		where = "going back to the end of " + phaseTitle(t.s.Rollback)
 	case t.s.Complete:
 		where = "complete"
 	case !t.s.Since.IsZero():
@@ -160,8 +165,8 @@ func (t *statusText) header() {
 }
 
 func (t *statusText) phases() {
-	if len(t.s.Phases) == 0 {
-		return
+	if len(t.s.Phases) == 0 || t.s.Rollback != "" {
+		return // a rollback waits for no phase
 	}
 	t.blank()
 	when := 17

@@ -21,6 +21,7 @@ type statusJSON struct {
 	Drift     []string          `json:"drift"`
 	Number    int               `json:"number"`
 	At        time.Time         `json:"at"`
+	Rollback  plan.Phase        `json:"rollback,omitempty"`
 	Since     *time.Time        `json:"since"`
 	Running   string            `json:"running,omitempty"`
 	Phases    []phaseStatusJSON `json:"phases"`
@@ -100,7 +101,7 @@ func StatusJSON(w io.Writer, s Status) error {
 	out := statusJSON{
 		Migration: s.Migration, Plan: s.Plan, Phase: s.Phase, Complete: s.Complete,
 		Steps:     stepCountsJSON{s.Steps.Total, s.Steps.Done, s.Steps.Failed, s.Steps.Waiting, s.Steps.ByHand},
-		BlockedBy: []string{}, Mailboxes: []mailboxJSON{}, Drift: []string{}, Number: s.Number, At: s.At, Since: known(s.Since),
+		BlockedBy: []string{}, Mailboxes: []mailboxJSON{}, Drift: []string{}, Number: s.Number, At: s.At, Rollback: s.Rollback, Since: known(s.Since),
 		Running: s.Running, Phases: []phaseStatusJSON{}, Blockers: []blockerJSON{}, Drifted: []driftJSON{}, Failures: []failureJSON{},
 		ToDo: []toDoJSON{}, Unsure: list(s.Unsure), Late: lateSendersJSON(s.Late), Servers: serversJSON(s.Servers),
 	}
