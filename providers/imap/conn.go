@@ -31,7 +31,9 @@ type link struct {
 	stall   time.Duration // 0 = none
 	in, out atomic.Int64
 	turns   atomic.Int64
-	wrote   atomic.Bool // since the last read: the next one waits for an answer
+	wrote   atomic.Bool  // since the last read: the next one waits for an answer
+	asked   atomic.Int64 // when it was written, unix nanoseconds
+	nearest atomic.Int64 // the shortest wait for an answer, nanoseconds, 0 = none yet
 
 	waited time.Duration // in reads since dripped was zero; of the one reader
 	drip   int           // octets that came in that time
@@ -76,7 +78,8 @@ func (l *link) guard() func() {
 }
 
 func (l *link) Read(p []byte) (int, error) {
-	if l.wrote.Swap(false) {
+	answer := l.wrote.Swap(false)
+	if answer {
 		l.turns.Add(1)
 		l.waited, l.drip = 0, 0 // an answer may be short
 	}
@@ -85,6 +88,9 @@ func (l *link) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	stop()
 	l.in.Add(int64(n))
+	if waited := time.Now().UnixNano() - l.asked.Load(); answer && n > 0 && (l.nearest.Load() == 0 || waited < l.nearest.Load()) {
+		l.nearest.Store(waited)
+	}
 	if l.drip += n; l.drip >= leastDrip {
 		l.waited, l.drip = 0, 0
 	} else if l.waited += time.Since(begin); err == nil && l.stall > 0 && l.waited > dripWindow*l.stall {
@@ -103,6 +109,7 @@ func (l *link) Write(p []byte) (int, error) {
 		n, err := l.Conn.Write(p[:min(piece, len(p))])
 		stop()
 		l.out.Add(int64(n))
+		l.asked.Store(time.Now().UnixNano())
 		l.wrote.Store(true)
 		total += n
 		if p = p[n:]; err != nil || len(p) == 0 {

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bufio"
+	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
@@ -25,10 +26,12 @@ import (
 type Session struct {
 	link    *link
 	conn    net.Conn // link, or TLS over it
+	br      *bufio.Reader
 	r       *wire.Reader
 	w       *bufio.Writer
-	release func() // lets the client that opened the session end
-	host    string // host:port, for messages
+	deflate *flate.Writer // behind w, nil = nothing is compressed
+	release func()        // lets the client that opened the session end
+	host    string        // host:port, for messages
 	user    string
 	spool   string
 
@@ -38,8 +41,9 @@ type Session struct {
 	foreign   []string // prefixes of other users' and shared namespaces
 	serverID  string
 	listAhead bool
-	qresync   bool     // the server tells what has vanished (RFC 7162)
-	ahead     *listing // whose questions are on their way, see ConnectListing
+	distance  time.Duration // the shortest wait for an answer while the session was opened
+	qresync   bool          // the server tells what has vanished (RFC 7162)
+	ahead     *listing      // whose questions are on their way, see ConnectListing
 	greeting  string
 	kind      string    // plan.Host.Kind
 	renew     time.Time // when the token that logged in should be replaced, zero: never
@@ -108,7 +112,7 @@ var errBye = errors.New("the server ended the session")
 
 func newSession(d *Dialer, l *link, conn net.Conn, br *bufio.Reader, user string) *Session {
 	return &Session{
-		link: l, conn: conn, r: wire.NewReader(br, wire.Limits{}), w: bufio.NewWriterSize(conn, 64<<10),
+		link: l, conn: conn, br: br, r: wire.NewReader(br, wire.Limits{}), w: bufio.NewWriterSize(conn, buffered),
 		host: d.Address(), user: user, kind: d.Host.Kind, clock: d.Clock, spool: d.Spool, prefix: d.Host.Namespace, listAhead: d.listAhead, release: func() {},
 	}
 }
@@ -126,6 +130,7 @@ func (s *Session) begin(caps string) error {
 	if err := s.namespaces(); err != nil {
 		return err
 	}
+	s.distance = time.Duration(s.link.nearest.Load()) // later answers may have been on their way already
 	s.traits = traitsOf(s.kind, s.greeting, s.serverID, s.caps)
 	return nil
 }
@@ -174,7 +179,7 @@ func (s *Session) Close() error {
 		if len(s.pending) == 0 {
 			s.tags++
 			fmt.Fprintf(s.w, "A%d LOGOUT\r\n", s.tags)
-			s.w.Flush()
+			s.push()
 		}
 	}
 	s.link.abort(net.ErrClosed)
@@ -267,7 +272,7 @@ func (s *Session) immediate(size int64) bool {
 func (s *Session) copyLiteral(p *pending, part wire.Part) error {
 	n, err := io.CopyN(s.w, part.Body, part.Size)
 	if err != nil {
-		if werr := s.w.Flush(); werr != nil {
+		if werr := s.push(); werr != nil {
 			return s.writeFailed(werr)
 		}
 		// The server waits for octets that we don't have; nothing but the end of the
@@ -294,7 +299,7 @@ func (s *Session) flush() error {
 	if s.lost != nil {
 		return s.lost
 	}
-	if err := s.w.Flush(); err != nil {
+	if err := s.push(); err != nil {
 		return s.writeFailed(err)
 	}
 	return nil

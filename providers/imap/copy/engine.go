@@ -37,16 +37,17 @@ type Engine struct {
 	o            Options
 	memory, disk *budget // for messages between the two sides
 
-	mu    sync.Mutex
-	slots map[string]*slots
-	paces map[string]*pace
+	mu          sync.Mutex
+	slots       map[string]*slots
+	paces       map[string]*pace
+	throughputs map[string]*throughput
 }
 
 var _ providers.Copier = (*Engine)(nil)
 
 // New returns an engine. It touches nothing yet.
 func New(o Options) *Engine {
-	return &Engine{o: o, memory: newBudget(memoryBudget), disk: newBudget(spoolBudget), slots: map[string]*slots{}, paces: map[string]*pace{}}
+	return &Engine{o: o, memory: newBudget(memoryBudget), disk: newBudget(spoolBudget), slots: map[string]*slots{}, paces: map[string]*pace{}, throughputs: map[string]*throughput{}}
 }
 
 // ends returns the two sides of a mailbox.

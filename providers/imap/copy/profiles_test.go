@@ -119,6 +119,31 @@ func live(t *testing.T, from, to offer) {
 	check("new UIDs", providers.PassResult{Copied: 1, Deleted: 1})
 }
 
+// TestASlowLineIsCompressed: a server that offers COMPRESS is asked for it once the line to it has been slow, and not before.
+func TestASlowLineIsCompressed(t *testing.T) {
+	src, dst := dovecots(t)
+	gmail := imaptest.Profiles[slices.IndexFunc(imaptest.Profiles, func(p imaptest.Profile) bool { return p.Name == "gmail" })]
+	f := imaptest.NewFilter(t, src.address, gmail)
+	far := imaptest.NewProxy(t, f.Address(), 10*time.Millisecond)
+	b := newBench(t, src, dst, t.TempDir(), func(s, _ *plan.Host) { s.Port = far.Port() })
+	src.fill(t, imaptest.Generate(3, 50))
+	b.pass(providers.BeforeFlip)
+	if n := f.Compressed(); n != 0 {
+		t.Errorf("%d sessions were compressed before anything was known of the line", n)
+	}
+	l := b.engine.throughputOf(b.source, b.to)
+	l.octets, l.busy = measured, time.Minute
+	src.fill(t, imaptest.Generate(4, 50))
+	b.pass(providers.BeforeFlip)
+	if n := f.Compressed(); n != 1 {
+		t.Errorf("%d sessions were compressed, want that of the source", n)
+	}
+	b.equal()
+	if v := f.Violations(); len(v) > 0 {
+		t.Error(v)
+	}
+}
+
 // difference counts the messages that are only at one side. Keywords don't count where the target keeps none.
 func difference(t *testing.T, src, dst server, to offer) (missing, extra int) {
 	t.Helper()

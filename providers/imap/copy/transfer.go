@@ -175,6 +175,12 @@ func (r *run) stream(ctx context.Context, w *worker, folders []*folder) error {
 	if err != nil {
 		return err
 	}
+	if err := r.compress(ctx, src, dst); err != nil {
+		return err
+	}
+	between := r.e.throughputOf(r.source, r.target)
+	between.begin(r.e.o.Clock.Now())
+	defer func() { between.end(r.e.o.Clock.Now()) }()
 	readCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	items := make(chan *item, bufferedItems)

@@ -406,6 +406,7 @@ func (w *writer) revert(it *item) func(*manifest.Tx) error {
 func (w *writer) take(it *item, v verdict, a imap.Appended) {
 	it.body.close()
 	w.gained++
+	w.r.e.throughputOf(w.r.source, w.r.target).passed(it.row.Size)
 	w.r.mu.Lock()
 	w.r.flagLater(it)
 	w.r.result.KeywordsLost += it.lost

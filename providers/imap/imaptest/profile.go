@@ -3,6 +3,7 @@ package imaptest
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"fmt"
 	"io"
 	"net"
@@ -54,6 +55,7 @@ type Filter struct {
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
 	violations []string
+	compressed int
 }
 
 // NewFilter listens on a random port of the loopback interface before the server at to, which is reached without TLS. It ends with
@@ -89,6 +91,13 @@ func (f *Filter) Violations() []string {
 	return slices.Clone(f.violations)
 }
 
+// Compressed is how many sessions have switched COMPRESS on.
+func (f *Filter) Compressed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.compressed
+}
+
 func (f *Filter) accept() {
 	for {
 		client, err := f.listener.Accept()
@@ -106,7 +115,7 @@ func (f *Filter) accept() {
 			server.Close()
 		} else {
 			f.conns[client], f.conns[server] = true, true
-			s := &filtered{f: f, client: client, server: server, caps: f.profile.Before, wants: make(chan bool, 1)}
+			s := &filtered{f: f, client: client, server: server, in: bufio.NewReaderSize(client, 64<<10), out: client, caps: f.profile.Before, wants: make(chan bool, 1)}
 			f.wg.Go(s.commands)
 			f.wg.Go(s.responses)
 		}
@@ -118,7 +127,9 @@ func (f *Filter) accept() {
 type filtered struct {
 	f              *Filter
 	client, server net.Conn
-	wants          chan bool // whether the server wants the literal that was announced
+	in             *bufio.Reader // from the client
+	out            io.Writer     // to the client: it, or deflated
+	wants          chan bool     // whether the server wants the literal that was announced
 
 	mu      sync.Mutex
 	caps    string
@@ -205,13 +216,12 @@ func (s *filtered) lacks(command string) string {
 // commands passes the client's commands on.
 func (s *filtered) commands() {
 	defer s.close()
-	r := bufio.NewReaderSize(s.client, 64<<10)
 	for {
-		line, err := r.ReadString('\n')
+		line, err := s.in.ReadString('\n')
 		if err != nil {
 			return
 		}
-		if err := s.command(r, line); err != nil {
+		if err := s.command(s.in, line); err != nil {
 			return
 		}
 	}
@@ -232,6 +242,9 @@ func (s *filtered) command(r *bufio.Reader, line string) error {
 			text += strings.TrimRight(line, "\r\n")
 			if lacks := s.lacks(text); lacks != "" {
 				return s.refuse(tag, text, lacks)
+			}
+			if _, command, _ := strings.Cut(text, " "); strings.EqualFold(command, "COMPRESS DEFLATE") {
+				return s.compress(tag)
 			}
 			_, err := io.WriteString(s.server, line)
 			return err
@@ -285,13 +298,42 @@ func (s *filtered) command(r *bufio.Reader, line string) error {
 	}
 }
 
+// compress does what the server behind may not offer (RFC 4978).
+func (s *filtered) compress(tag string) error {
+	s.f.mu.Lock()
+	s.f.compressed++
+	s.f.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := fmt.Fprintf(s.out, "%s OK DEFLATE active\r\n", tag); err != nil {
+		return err
+	}
+	w, err := flate.NewWriter(s.client, flate.BestSpeed)
+	if err != nil {
+		return err
+	}
+	s.in, s.out = bufio.NewReaderSize(flate.NewReader(s.in), 64<<10), &flushed{w}
+	return nil
+}
+
+// flushed sends at once what is written.
+type flushed struct{ *flate.Writer }
+
+func (f *flushed) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err == nil {
+		err = f.Flush()
+	}
+	return n, err
+}
+
 func (s *filtered) refuse(tag, text, lacks string) error {
 	s.f.mu.Lock()
 	s.f.violations = append(s.f.violations, fmt.Sprintf("%s is not offered: %.120s", lacks, text))
 	s.f.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := fmt.Fprintf(s.client, "%s BAD expected something else (%s)\r\n", tag, lacks)
+	_, err := fmt.Fprintf(s.out, "%s BAD expected something else (%s)\r\n", tag, lacks)
 	return err
 }
 
@@ -309,14 +351,14 @@ func (s *filtered) responses() {
 		out := s.response(line, &greeted)
 		// No refusal of ours may come into the middle of one of these.
 		s.mu.Lock()
-		_, err = s.client.Write(out)
+		_, err = s.out.Write(out)
 		for m := literalEnd.FindSubmatch(line); m != nil && err == nil; m = literalEnd.FindSubmatch(line) {
 			size, _ := strconv.ParseInt(string(m[2]), 10, 64)
-			if _, err = io.CopyN(s.client, r, size); err != nil {
+			if _, err = io.CopyN(s.out, r, size); err != nil {
 				break
 			}
 			if line, err = r.ReadBytes('\n'); err == nil {
-				_, err = s.client.Write(line)
+				_, err = s.out.Write(line)
 			}
 		}
 		s.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 // start. It counts what passes.
 type Proxy struct {
 	Delay time.Duration // each way
+	Rate  int           // octets a second in each direction of a connection, 0 = as many as can be
 
 	in, out, turns, opened atomic.Int64
 	listener               net.Listener
@@ -152,6 +153,7 @@ func (p *Proxy) carry(to, from net.Conn, begin time.Time, count func(int)) {
 			t.CloseWrite()
 		}
 	}()
+	var free time.Time // when the line has nothing more to send
 	for {
 		b := make([]byte, piece)
 		n, err := from.Read(b)
@@ -160,6 +162,13 @@ func (p *Proxy) carry(to, from net.Conn, begin time.Time, count func(int)) {
 			at := time.Now()
 			if at.Before(begin) {
 				at = begin
+			}
+			if p.Rate > 0 { // it waits until what is before it has left, and takes its time itself
+				if at.Before(free) {
+					at = free
+				}
+				at = at.Add(time.Duration(n) * time.Second / time.Duration(p.Rate))
+				free = at
 			}
 			way <- parcel{at.Add(p.Delay), b[:n]}
 		}

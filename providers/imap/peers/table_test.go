@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	rows    = flag.String("rows", "", "rows of the table to measure, by comma: small,folders,folders0,bulk,exchange,huge,million; \"\" = none")
+	rows    = flag.String("rows", "", "rows of the table to measure, by comma: small,small-deflate,line,line-deflate,slow,slow-deflate,folders,folders0,bulk,exchange,huge,million; \"\" = none")
 	rounds  = flag.Int("rounds", 3, "how often each is measured; the median counts")
 	fewer   = flag.Int("peer-rounds", 0, "how often the peers' full copies are measured; 0 = as often as the rest")
 	only    = flag.String("only", "", "copiers to measure, by comma; \"\" = all")
@@ -208,6 +208,16 @@ func TestTable(t *testing.T) {
 		switch name {
 		case "small":
 			table(t, "2,000 messages, 125 MB, 12 folders, 20 ms", small, 20*time.Millisecond)
+		case "small-deflate":
+			table(t, "2,000 messages, 125 MB, 12 folders, 20 ms, with COMPRESS=DEFLATE", smallPacked, 20*time.Millisecond)
+		case "slow":
+			table(t, "400 messages, 25 MB, 12 folders, 20 ms, 16 Mbit/s", slow, 20*time.Millisecond)
+		case "slow-deflate":
+			table(t, "400 messages, 25 MB, 12 folders, 20 ms, 16 Mbit/s, with COMPRESS=DEFLATE", slowPacked, 20*time.Millisecond)
+		case "line":
+			table(t, "2,000 messages, 125 MB, 12 folders, 20 ms, 100 Mbit/s", line, 20*time.Millisecond)
+		case "line-deflate":
+			table(t, "2,000 messages, 125 MB, 12 folders, 20 ms, 100 Mbit/s, with COMPRESS=DEFLATE", deflated, 20*time.Millisecond)
 		case "folders":
 			table(t, "1,993 messages, 57 MB, 229 folders, 20 ms", manyFolders, 20*time.Millisecond)
 		case "folders0":

@@ -29,6 +29,8 @@ type corpus struct {
 	octets            int64
 	capabilities      string // that the servers show, "" = all of theirs
 	alone             bool   // too much for the floor and the peers
+	rate              int    // octets a second of the lines, 0 = as many as can be
+	deflate           bool   // the servers offer COMPRESS=DEFLATE
 }
 
 // The corpora of the table.
@@ -38,6 +40,11 @@ var (
 	bulk        = corpus{messages: 20000, folders: 4, octets: 484 << 20}
 	huge        = corpus{messages: 500_000, folders: 1, octets: 500_000 * 600, alone: true}
 	million     = corpus{messages: 1_000_000, folders: 1, octets: 1_000_000 * 600, alone: true}
+	line        = corpus{messages: 2000, folders: 12, octets: 125 << 20, rate: 100_000_000 / 8}
+	deflated    = corpus{messages: 2000, folders: 12, octets: 125 << 20, rate: 100_000_000 / 8, deflate: true}
+	slow        = corpus{messages: 400, folders: 12, octets: 25 << 20, rate: 16_000_000 / 8}
+	slowPacked  = corpus{messages: 400, folders: 12, octets: 25 << 20, rate: 16_000_000 / 8, deflate: true}
+	smallPacked = corpus{messages: 2000, folders: 12, octets: 125 << 20, deflate: true}
 	// What Exchange Online offers: neither mod-sequences nor LIST-STATUS nor MULTIAPPEND.
 	exchange = corpus{messages: 1993, folders: 229, octets: 57 << 20, capabilities: "IMAP4rev1 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+"}
 )
@@ -74,10 +81,14 @@ func newWorld(t testing.TB, c corpus, accounts int, delay time.Duration) *world 
 	if c.capabilities != "" {
 		settings = "imap_capability = " + c.capabilities
 	}
+	if c.deflate {
+		settings += "\nmail_plugins = zlib\nprotocol imap {\n mail_plugins = zlib imap_zlib\n}"
+	}
 	w.source = imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: map[string]string{sourceUser: password}, Store: "mdbox", SpecialUse: none, Settings: settings})
 	w.target = imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: passwords, Store: "mdbox", SpecialUse: none, Settings: settings})
 	w.sourceProxy = imaptest.NewProxy(t, w.source.TLSAddress(), delay)
 	w.targetProxy = imaptest.NewProxy(t, w.target.TLSAddress(), delay)
+	w.sourceProxy.Rate, w.targetProxy.Rate = c.rate, c.rate
 	t.Setenv("TMPDIR", "")
 	w.fill(t, c)
 	return w
