@@ -340,7 +340,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	w := newTenancy(t, microsoft365test.IMAPTrouble{
 		ThrottleAppends: 11, ThrottleFetches: 13, ThrottleLogins: 5, RefuseLogins: 3, Backoff: 37 * time.Millisecond,
 		ErrorLimit: true, LoseAppends: 23, CutAppends: 29, LateAppends: 31, NoUID: 7,
-		StoredSize: true, MixItems: true, Rev2: true, NonMail: true, Hidden: true, ExpireMidway: 50,
+		StoredSize: true, MixItems: true, Rev2: true, NonMail: true, Hidden: true, ExpireMidway: 50, Render: microsoft365test.Renders,
 	})
 	const n = 100
 	for i := range n {
