@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -101,7 +102,7 @@ func (s *Session) WireName(name string) string {
 // namespaces (RFC 2342), and who the server is (RFC 2971).
 func (s *Session) namespaces() error {
 	given := s.prefix
-	found := ""
+	found, answered := "", false
 	s.untagged = func(resp wire.Response) error {
 		switch resp.Type {
 		case "LIST":
@@ -116,6 +117,7 @@ func (s *Session) namespaces() error {
 		case "NAMESPACE":
 			var err error
 			found, err = s.readNamespaces()
+			answered = err == nil
 			return err
 		case "ENABLED":
 			words, err := s.words()
@@ -133,6 +135,7 @@ func (s *Session) namespaces() error {
 	defer func() { s.untagged = nil }()
 
 	var sent []*pending
+	var asked *pending
 	opening := []struct {
 		capability string
 		command    *wire.Command
@@ -154,6 +157,9 @@ func (s *Session) namespaces() error {
 			return err
 		}
 		sent = append(sent, p)
+		if c.capability == "NAMESPACE" {
+			asked = p
+		}
 	}
 	if s.listAhead {
 		l := s.newListing(false)
@@ -167,10 +173,19 @@ func (s *Session) namespaces() error {
 			return err
 		}
 		// Exchange Online accepts a token and refuses the first command when the account
-		// isn't there. ID and NAMESPACE may fail, LIST may not.
+		// isn't there. ID may fail, LIST may not.
 		if err := p.refused(); err != nil && (i == len(sent)-1 || providers.ReasonOf(err) == providers.Authentication && password.MatchString(p.status.Text)) {
 			return err
 		}
+	}
+	if asked != nil && !answered && given == "" {
+		// Without the prefix every folder would be made in the wrong place.
+		err := asked.refused()
+		if err == nil {
+			err = &providers.Error{Op: "log in", Subject: s.user + " at " + s.host, Reason: providers.Protocol, Err: errors.New("the server has not answered NAMESPACE"),
+				Remedy: "should that last, set namespace in the host's block: the prefix of its folders' names, as INBOX."}
+		}
+		return err
 	}
 	if s.prefix = found; given != "" {
 		s.prefix = given
