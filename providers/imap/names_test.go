@@ -137,7 +137,7 @@ func TestRefusals(t *testing.T) {
 		wait           time.Duration
 	}{
 		{"append", "NO", "[OVERQUOTA] Quota exceeded (mailbox for user is full)", providers.OverQuota, 0},
-		{"append", "NO", "[OVERQUOTA] Account exceeded command or bandwidth limits.", providers.Throttled, 0},
+		{"append", "NO", "[OVERQUOTA] Account exceeded command or bandwidth limits.", providers.Throttled, time.Hour},
 		{"append", "NO", "Request is throttled. Suggested Backoff Time: 299609 milliseconds", providers.Throttled, 299609 * time.Millisecond},
 		{"fetch", "BAD", "Request is throttled. Suggested Backoff Time: 5 milliseconds", providers.Throttled, 5 * time.Millisecond},
 		{"log in", "NO", "[AUTHENTICATIONFAILED] Request is throttled. Suggested Backoff Time: 5 milliseconds", providers.Throttled, 5 * time.Millisecond},
