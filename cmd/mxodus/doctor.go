@@ -64,6 +64,7 @@ func (a *app) doctor(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	findings = append(directoryFindings(ctx, loaded.Migration, sys), findings...)
 	for _, w := range sys.secrets.Warnings() {
 		findings = append(findings, findingJSON{Check: "secret", Subject: "secrets", OK: true, Code: "readable_by_others", Detail: w, Remedy: "chmod 600 the file"})
 	}
@@ -97,13 +98,16 @@ func (t trial) run(ctx context.Context) findingJSON {
 		}
 	}
 	if c, ok := errors.AsType[*codedError](err); ok {
-		f.Code, f.Detail, f.Remedy = c.code, c.detail, c.remedy
+		f.OK, f.Code, f.Detail, f.Remedy = c.ok, c.code, c.detail, c.remedy
 	}
 	return f
 }
 
 // codedError is a failure that a trial has a code of its own for.
-type codedError struct{ code, detail, remedy string }
+type codedError struct {
+	code, detail, remedy string
+	ok                   bool // worth telling, and no failure
+}
 
 func (e *codedError) Error() string { return e.detail }
 
@@ -117,14 +121,7 @@ func trialsOf(m *plan.Migration, sys *systems) []trial {
 				try: func(ctx context.Context) (string, error) {
 					return login(ctx, sys.Source, b.From, b.Source, b.Credentials)
 				}},
-			trial{check: "target_login", subject: b.Target + " at " + b.On, pos: b.Pos.String(), group: "at " + b.On + " log in", behind: behind.login(sys.targets, b.On, b.Target, b.Credentials), try: func(ctx context.Context) (string, error) {
-				detail, err := login(ctx, sys.Target, b.On, b.Target, b.Credentials)
-				if providers.ReasonOf(err) == providers.Authentication {
-					// A plan makes accounts that are missing; a person mends a wrong password.
-					return "", fmt.Errorf("%w (where the account does not exist yet, the plan has a step for it)", err)
-				}
-				return detail, err
-			}})
+			targetTrial(b, sys, behind.login(sys.targets, b.On, b.Target, b.Credentials)))
 	}
 	for _, d := range m.Domains {
 		list = append(list, domainTrials(m, d, sys)...)

@@ -37,6 +37,7 @@ type systems struct {
 	notifiers        map[string]*smtp.Notifier
 	correspondents   map[string]*correspondent      // by probe
 	submissions      map[string]*smtp.Submission    // by target
+	byHand           map[string]bool                // targets whose Exchange a person changes
 	directories      map[string]providers.Directory // by target key
 	copier           *copy.Engine
 	probe            *smtp.Probe
@@ -67,7 +68,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
 		notifiers: map[string]*smtp.Notifier{}, correspondents: map[string]*correspondent{}, submissions: map[string]*smtp.Submission{},
 		probe: &smtp.Probe{}, secrets: secrets, clock: a.clock,
-		directories: map[string]providers.Directory{},
+		directories: map[string]providers.Directory{}, byHand: map[string]bool{},
 	}
 	tokens := map[string]imap.Tokens{}
 	dialer := func(h plan.Host) imap.Host {
@@ -108,7 +109,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 			return nil, err
 		}
 		if tenant != nil {
-			s.directories[h.Key()] = tenant
+			s.directories[h.Key()], s.byHand[h.Key()] = tenant, h.Settings["exchange"] == "by_hand"
 		}
 		s.targets[h.Key()] = dialer(h)
 		if s.submissions[h.Key()], err = newSubmission(h, a, secrets); err != nil {

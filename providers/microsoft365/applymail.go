@@ -112,9 +112,18 @@ func (t *Tenant) rights(ctx context.Context, box exchange.Mailbox, m plan.Mailbo
 
 // principal is the application as Exchange knows it; ok is false when it doesn't.
 func (t *Tenant) principal(ctx context.Context) (exchange.ServicePrincipal, bool, error) {
+	t.mu.Lock()
+	known := t.known
+	t.mu.Unlock()
+	if known.App != "" {
+		return known, true, nil
+	}
 	list, err := t.exo.ServicePrincipals(ctx)
 	for _, p := range list {
 		if strings.EqualFold(p.App, t.host.Settings["client_id"]) {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.known = p
 			return p, true, err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // what Graph doesn't tell (rights on shared mailboxes, who may write to a list) is taken
 // to be as it is wanted.
 func (t *Tenant) Observe(ctx context.Context, q providers.DirectoryQuery) (providers.DirectoryFacts, error) {
-	o := observer{t: t, facts: providers.DirectoryFacts{Pending: map[string]string{}}}
+	o := observer{t: t, planning: q.Licenses, facts: providers.DirectoryFacts{Pending: map[string]string{}}}
 	o.facts.Directory.Host = t.host.Key()
 	steps := []func(context.Context, providers.DirectoryQuery) error{o.licenses, o.domains, o.application, o.gather, o.mailboxes, o.addresses, o.catchAlls}
 	for _, step := range steps {
@@ -35,6 +35,8 @@ type observer struct {
 	facts providers.DirectoryFacts
 	skus  []graph.SKU
 	all   *everybody // nil: each is asked about by itself
+	// planning: it is for a plan, which shall name whoever has an address that it wants.
+	planning bool
 }
 
 // everybody is a whole directory, read at once.
@@ -403,8 +405,8 @@ func (o *observer) somebody(ctx context.Context, address string) error {
 		o.belongs(address, "list", g.Address)
 		return nil
 	}
-	if o.all != nil {
-		return nil // everybody who matters was looked at
+	if o.all != nil || !o.planning {
+		return nil // Exchange refuses an address that somebody has, whoever it is
 	}
 	r, ok, err := o.t.exo.Recipient(ctx, address)
 	if ok {

@@ -48,8 +48,9 @@ type Tenant struct {
 	exo     *exchange.Client
 
 	mu      sync.Mutex
-	id      string          // the tenant's id, once it is known
-	granted map[string]bool // mailboxes that the application was given in this run
+	id      string                    // the tenant's id, once it is known
+	known   exchange.ServicePrincipal // the application, once Exchange knows it
+	granted map[string]bool           // mailboxes that the application was given in this run
 	users   newUsers
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // cmdletError is a refusal of Exchange.
@@ -261,8 +260,7 @@ func newMailbox(t *Tenant, p params) ([]any, *cmdletError) {
 	}
 	u := &User{ID: t.newID(), Principal: address, Name: p.text("DisplayName"), NoMailbox: true, Made: t.now()}
 	t.Users = append(t.Users, u)
-	m := &Mailbox{GUID: t.newID(), Object: u.ID, Address: address, Name: p.text("DisplayName"), Shared: true, Receive: 36 << 20, Send: 35 << 20, IMAP: true, Full: map[string]time.Time{}, SendAs: map[string]bool{}, Made: t.now()}
-	t.Mailboxes = append(t.Mailboxes, m)
+	m := t.addMailbox(&Mailbox{Object: u.ID, Address: address, Name: p.text("DisplayName"), Shared: true, Made: t.now()})
 	return []any{mailboxJSON(m)}, nil
 }
 
@@ -557,8 +555,12 @@ func (t *Tenant) dkimJSON(d *Domain) map[string]any {
 	if d.Signing {
 		status = "Valid"
 	}
+	keys := t.Keys
+	if keys == "" {
+		keys = "acme.r-v1.dkim.mail.microsoft"
+	}
 	return map[string]any{"Domain": d.Name, "Enabled": d.Signing, "Status": status,
-		"Selector1CNAME": "selector1-" + dashes + "._domainkey.acme.r-v1.dkim.mail.microsoft", "Selector2CNAME": "selector2-" + dashes + "._domainkey.acme.r-v1.dkim.mail.microsoft"}
+		"Selector1CNAME": "selector1-" + dashes + "._domainkey." + keys, "Selector2CNAME": "selector2-" + dashes + "._domainkey." + keys}
 }
 
 func getDKIM(t *Tenant, _ params) ([]any, *cmdletError) {

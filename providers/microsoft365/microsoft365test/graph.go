@@ -194,7 +194,10 @@ func (t *Tenant) postDomain(w http.ResponseWriter, _ *http.Request, body map[str
 		return
 	}
 	d := &Domain{Name: strings.ToLower(name), Text: fmt.Sprintf("MS=ms%08d", 79058390+len(t.Domains))}
-	d.MX = strings.ReplaceAll(d.Name, ".", "-") + ".o-v1.mx.microsoft"
+	d.MX = t.MX
+	if d.MX == "" {
+		d.MX = strings.ReplaceAll(d.Name, ".", "-") + ".o-v1.mx.microsoft"
+	}
 	t.Domains = append(t.Domains, d)
 	reply(w, 201, t.domainJSON(d))
 }

@@ -51,6 +51,8 @@ type Tenant struct {
 	// for is there.
 	TXT   func(domain string) []string
 	CNAME func(name string) string
+	// MX is the host that new domains get, Keys the domain of their DKIM keys; "" as Microsoft names them.
+	MX, Keys string
 
 	world
 	server *httptest.Server

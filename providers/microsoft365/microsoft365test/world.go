@@ -57,6 +57,7 @@ type world struct {
 	Everyone   map[string]bool           // dynamic groups by name
 	Calls      []string                  // what was asked: "GET /users/…", "Set-Mailbox"
 
+	made             func(address string) // is told of new mailboxes
 	requests, writes int
 	next             int
 }
@@ -200,8 +201,18 @@ func (t *Tenant) settle() {
 		}) {
 			continue
 		}
-		t.Mailboxes = append(t.Mailboxes, &Mailbox{GUID: t.newID(), Object: u.ID, Address: u.Principal, Name: u.Name, Receive: 36 << 20, Send: 35 << 20, IMAP: true, Full: map[string]time.Time{}, SendAs: map[string]bool{}})
+		t.addMailbox(&Mailbox{Object: u.ID, Address: u.Principal, Name: u.Name})
 	}
+}
+
+// addMailbox puts a mailbox there as new ones are.
+func (t *Tenant) addMailbox(m *Mailbox) *Mailbox {
+	m.GUID, m.Receive, m.Send, m.IMAP, m.Full, m.SendAs = t.newID(), 36<<20, 35<<20, true, map[string]time.Time{}, map[string]bool{}
+	t.Mailboxes = append(t.Mailboxes, m)
+	if t.made != nil {
+		t.made(m.Address)
+	}
+	return m
 }
 
 // AddUser puts a licensed user with a mailbox there.
