@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/mxodus/mxodus/plan/planner"
 	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/plan/timeline"
+	"github.com/mxodus/mxodus/providers/microsoft365"
 	"github.com/mxodus/mxodus/state"
 )
 
@@ -82,6 +84,10 @@ func (a *app) plan(ctx context.Context, o planOptions) error {
 			return err
 		}
 	}
+	scripts, err := a.writeScripts(p, loaded.Migration, o.out)
+	if err != nil {
+		return err
+	}
 	view := render.PlanView{Screen: a.screen(), Estimates: est, Forecast: timeline.Forecast(p, est, timeline.Assume{}),
 		Outlook: planner.Outlook(loaded.Migration, inv, est)}
 	if newest != nil {
@@ -90,10 +96,37 @@ func (a *app) plan(ctx context.Context, o planOptions) error {
 	if err := a.showPlan(p, view, o); err != nil {
 		return err
 	}
+	for _, name := range scripts {
+		if _, err := fmt.Fprintf(a.stderr, "%s holds what a person does in Exchange Online. Review and commit it with the plan.\n", render.Escape(name)); err != nil {
+			return err
+		}
+	}
 	if o.detailed && len(p.Steps) > 0 {
 		return exit(exitChanges)
 	}
 	return nil
+}
+
+// writeScripts writes, beside a plan that is saved, what it leaves to a person in Exchange Online.
+func (a *app) writeScripts(p *plan.Plan, m *plan.Migration, out string) (names []string, err error) {
+	for _, h := range m.Targets {
+		if out == "" || h.Kind != "microsoft365" || h.Settings["exchange"] != "by_hand" {
+			continue
+		}
+		name := strings.TrimSuffix(out, ".plan") + "-exchange.ps1"
+		if h.Name != "" {
+			name = strings.TrimSuffix(name, ".ps1") + "-" + h.Name + ".ps1"
+		}
+		text := microsoft365.Script(p, m, h)
+		if text == "" {
+			continue
+		}
+		if err := state.WriteFile(a.path(name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 func (a *app) showPlan(p *plan.Plan, view render.PlanView, o planOptions) error {

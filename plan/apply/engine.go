@@ -264,8 +264,12 @@ func (e *Engine) finish(ctx context.Context, r taskResult) error {
 	}
 	if refusal, ok := errors.AsType[*providers.Error](r.err); ok && (refusal.Reason == providers.NotYet || refusal.Reason == providers.Throttled && refusal.Wait >= parks) {
 		for _, s := range r.task.steps {
-			pause := max(refusal.Wait, min(max(e.retry[s.Address].pause*3/2, notYetMin), notYetMax))
-			e.retry[s.Address] = retry{next: now.Add(pause), pause: pause, kind: WaitTime, names: []string{r.err.Error()}}
+			pause := notYetMin // then a tenth of the time waited so far
+			if began := e.Record.State(s.Address).Started; !began.IsZero() {
+				pause = min(max(now.Sub(began)/10, notYetMin), notYetMax)
+			}
+			pause = max(pause, refusal.Wait)
+			e.retry[s.Address] = retry{next: now.Add(pause), kind: WaitTime, names: []string{r.err.Error()}}
 		}
 		return nil
 	}

@@ -171,7 +171,7 @@ func (p *planner) byHand(address, proof string) {
 			s.Detail = append(s.Detail, "set "+line)
 		}
 	}
-	s.Detail = append(s.Detail, proof)
+	s.Detail = append(s.Detail, "the PowerShell script beside the plan, -exchange.ps1, does it", proof)
 }
 
 // derived are the records that the target asks the zone for, where it is known to ask for any.

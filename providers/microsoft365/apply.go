@@ -180,7 +180,7 @@ func (t *Tenant) sign(ctx context.Context, name string) error {
 	err = t.exo.Run(ctx, "", "Set-DkimSigningConfig", exchange.Params{"Identity": name, "Enabled": true}, nil)
 	if e, ok := errors.AsType[*providers.Error](err); ok && e.Reason == providers.Refused &&
 		(exchange.TypeOf(err) == "ValidationException" || strings.Contains(e.Server, "CNAME record does not exist")) {
-		return &providers.Error{Op: "sign the mail of", Subject: name, Reason: providers.NotYet, Server: e.Server, Err: e.Err, Wait: time.Minute,
+		return &providers.Error{Op: "sign the mail of", Subject: name, Reason: providers.NotYet, Server: e.Server, Err: e.Err, Wait: 10 * time.Second,
 			Remedy: "Exchange doesn't see both CNAME records yet; it is asked again. If this goes on for days, compare them with https://security.microsoft.com/dkimv2"}
 	}
 	return later(err, "sign the mail of", name)

@@ -47,7 +47,7 @@ func New(base string, tokens rest.Tokens, h *http.Client, clock providers.Clock,
 	// been borne by many. Small tenants are done within the burst.
 	return &Client{tenant: tenant, c: &rest.Client{
 		Base: strings.TrimRight(base, "/") + "/adminapi/beta", At: "Exchange Online", Tokens: tokens, HTTP: h, Clock: clock,
-		Every: time.Second, Burst: 120, Explain: explain,
+		Every: time.Second, Burst: 200, Explain: explain,
 	}}
 }
 
