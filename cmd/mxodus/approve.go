@@ -27,7 +27,7 @@ func newApprove(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&by, "by", "", "who agrees (default: your user name)")
-	cmd.Flags().StringVar(&path, "plan", "", "the plan's `file` (default: the one applied last, else the newest)")
+	cmd.Flags().StringVar(&path, "plan", "", "the plan's `file` (default: the newest that is saved)")
 	return cmd
 }
 
@@ -41,6 +41,16 @@ type approvalJSON struct {
 }
 
 func (a *app) approve(ctx context.Context, gate, by, path string) error {
+	if path == "" {
+		// The plan that was saved last is the one under review, whichever was applied before it.
+		saved, err := a.savedPlans()
+		if err != nil {
+			return err
+		}
+		if len(saved) > 0 {
+			path = saved[len(saved)-1].path
+		}
+	}
 	r, err := a.openRun(ctx, path, false)
 	if err != nil {
 		return err
