@@ -168,7 +168,7 @@ func (w *tenantWorld) folder(p pace) *folder {
 func TestToMicrosoft365(t *testing.T) {
 	t.Parallel()
 	w := startTenant(t, microsoft365test.Unpleasant(), microsoft365test.IMAPTrouble{NoUID: 7, MixItems: true, NonMail: true, StoredSize: true})
-	w.plant(plain(imaptest.Generate(7, 400)))
+	w.plant(plainMails(imaptest.Generate(7, 400)))
 	f := w.folder(pace{lead: 40 * time.Second, provision: 39 * time.Second, notice: 5 * time.Second, repeat: 5 * time.Second, delta: 2 * time.Second, hold: 8 * time.Second})
 	f.run(0, "validate")
 	f.run(0, "doctor")
@@ -212,9 +212,9 @@ func TestToMicrosoft365(t *testing.T) {
 	w.whole(f)
 }
 
-// plain are the mails that Exchange takes as they are: what it makes of the others is
+// plainMails are the mails that Exchange takes as they are: what it makes of the others is
 // its own test's.
-func plain(mails []imaptest.GeneratedMail) []imaptest.GeneratedMail {
+func plainMails(mails []imaptest.GeneratedMail) []imaptest.GeneratedMail {
 	return slices.DeleteFunc(mails, func(m imaptest.GeneratedMail) bool {
 		long := false
 		for line := range strings.SplitSeq(string(m.Octets), "\n") {
