@@ -67,6 +67,10 @@ var codes = []code{
 	{doctorCodes, "uncertain", "It was sent, and no answer came.", "Nothing: mxodus looks before it does it again."},
 	{doctorCodes, "name_server_lag", "The domain's name servers serve different records.", "Wait until the zone has reached all of them. The flip waits, too."},
 	{doctorCodes, "port_25_blocked", "No exchanger can be reached at port 25 from here, so nobody can be asked who takes mail.", "Run mxodus where port 25 is open, or set smtp_probe in the target to another port or to \"off\"."},
+	{doctorCodes, "will_be_made", "The account isn't there yet, and a step of the plan makes it. No failure.", ""},
+	{doctorCodes, "being_made", "The account is there, and the host is still making its mailbox. No failure.", ""},
+	{doctorCodes, "will_be_granted", "The application may not open the mailbox yet, and a step of the plan lets it. No failure.", ""},
+	{doctorCodes, "imap_refused", "The mailbox is there with every right, and the login is refused.", "Rights take up to an hour to count. If it stays, see that Exchange knows the application by the object id of its enterprise application."},
 	{doctorCodes, "clock_off", "This machine's clock differs from the host's by more than a minute.", "Let the system keep its time: tokens, signed DNS updates and the flip depend on it."},
 
 	{tenantCodes, "consent_missing", "The application lacks a permission of Microsoft Graph, or admin consent for it.", "Add the permission that the line names in Entra, App registrations, API permissions, and grant admin consent."},
