@@ -104,7 +104,7 @@ func (e *Engine) changeDirectory(ctx context.Context, steps []plan.Step) error {
 	}
 	now, pending, err := e.inDirectory(ctx, s, d)
 	if err != nil {
-		return err
+		return patient(err)
 	}
 	how := "already"
 	if !e.Record.State(s.Address).Started.IsZero() {
@@ -124,7 +124,7 @@ func (e *Engine) changeDirectory(ctx context.Context, steps []plan.Step) error {
 			}
 		}
 		if err := d.at.Apply(ctx, d.change); err != nil {
-			return err
+			return patient(err)
 		}
 		if now, pending, err = e.inDirectory(ctx, s, d); err != nil {
 			return err
@@ -149,6 +149,16 @@ func (e *Engine) changeDirectory(ctx context.Context, steps []plan.Step) error {
 		return &providers.Error{Op: "wait for", Subject: s.Address, Reason: providers.NotYet, Err: errors.New(pending), Remedy: "it is looked at again"}
 	}
 	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: how}))
+}
+
+// patient makes a wait of a service that asks for one: it is no failure of the step.
+func patient(err error) error {
+	if e, ok := errors.AsType[*providers.Error](err); ok && e.Reason == providers.Throttled {
+		later := *e
+		later.Reason = providers.NotYet
+		return &later
+	}
+	return err
 }
 
 // plannedAgainst is what a step expects to find, in words.

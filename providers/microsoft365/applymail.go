@@ -80,21 +80,22 @@ func (t *Tenant) block(ctx context.Context, box exchange.Mailbox, address string
 func (t *Tenant) rights(ctx context.Context, box exchange.Mailbox, m plan.Mailbox) error {
 	o := observer{t: t}
 	for _, right := range []struct {
+		name   string
 		wanted []string
 		read   func(context.Context, string) ([]string, error)
 		add    func(who string) error
 	}{
-		{m.FullAccess, t.exo.FullAccess, func(who string) error {
+		{"full", m.FullAccess, t.exo.FullAccess, func(who string) error {
 			return t.exo.Run(ctx, m.Target, "Add-MailboxPermission", exchange.Params{"Identity": box.ID(), "User": who, "AccessRights": []string{"FullAccess"}}, nil)
 		}},
-		{m.SendAs, t.exo.SendAs, func(who string) error {
+		{"send", m.SendAs, t.exo.SendAs, func(who string) error {
 			return t.exo.Run(ctx, m.Target, "Add-RecipientPermission", exchange.Params{"Identity": box.ID(), "Trustee": who, "AccessRights": []string{"SendAs"}, "Confirm": false}, nil)
 		}},
 	} {
 		if len(right.wanted) == 0 {
 			continue
 		}
-		held, err := o.holders(ctx, right.read, m.Target, right.wanted)
+		held, err := o.holders(ctx, right.name, right.read, m.Target, right.wanted)
 		if err != nil {
 			return err
 		}
@@ -105,6 +106,7 @@ func (t *Tenant) rights(ctx context.Context, box exchange.Mailbox, m plan.Mailbo
 			if err := later(thereIs(right.add(who)), "give "+who+" rights on", m.Target); err != nil {
 				return err
 			}
+			t.give(right.name, m.Target, who)
 		}
 	}
 	return nil
@@ -177,10 +179,7 @@ func (t *Tenant) enterpriseApplication(ctx context.Context, client string) (stri
 // mayOpen reports whether the application has full access to a mailbox. Exchange shows it by one
 // of several names.
 func (t *Tenant) mayOpen(ctx context.Context, address string) (bool, error) {
-	t.mu.Lock()
-	granted := t.granted[strings.ToLower(address)]
-	t.mu.Unlock()
-	if granted {
+	if t.gave("copy", address, "") {
 		return true, nil
 	}
 	p, ok, err := t.principal(ctx)
@@ -188,7 +187,7 @@ func (t *Tenant) mayOpen(ctx context.Context, address string) (bool, error) {
 		return false, err
 	}
 	who, err := t.exo.FullAccess(ctx, address)
-	if err != nil {
+	if err != nil && !cantTell(err) {
 		return false, err
 	}
 	for _, name := range []string{p.App, p.Object, p.Name, p.SID, p.ID} {
@@ -247,10 +246,22 @@ func (t *Tenant) access(ctx context.Context, m plan.Mailbox) error {
 	if err := later(thereIs(err), "give the application", m.Target); err != nil {
 		return err
 	}
+	t.give("copy", m.Target, "")
+	return nil
+}
+
+// give notes a right that was given in this run, gave tells of it: Exchange shows those who have
+// rights by names of its own, and late.
+func (t *Tenant) give(right, address, who string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.granted[strings.ToLower(m.Target)] = true
-	return nil
+	t.granted[right+"\n"+strings.ToLower(address+"\n"+who)] = true
+}
+
+func (t *Tenant) gave(right, address, who string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.granted[right+"\n"+strings.ToLower(address+"\n"+who)]
 }
 
 // sizeText is a number of octets as cmdlets take it.

@@ -3,7 +3,7 @@ package microsoft365
 import (
 	"cmp"
 	"context"
-	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -12,6 +12,7 @@ import (
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/microsoft365/exchange"
 	"github.com/mxodus/mxodus/providers/microsoft365/graph"
+	"github.com/mxodus/mxodus/providers/microsoft365/rest"
 )
 
 // Observe implements providers.Directory. With exchange = "by_hand" it asks Graph alone;
@@ -169,10 +170,24 @@ func (o *observer) gather(ctx context.Context, q providers.DirectoryQuery) error
 		o.all = all
 		return nil
 	}
-	if _, cut := errors.AsType[*exchange.CutOffError](err); cut || providers.ReasonOf(err) == providers.NotFound {
+	if cantTell(err) {
 		return nil // one by one
 	}
 	return err
+}
+
+// cantTell reports whether a question can't be asked here, in this way: lists that are cut
+// off, cmdlets that a tenant doesn't have. A missing grant or a service that isn't there is another
+// thing.
+func cantTell(err error) bool {
+	if err == nil || rest.StatusOf(err) == http.StatusForbidden {
+		return false
+	}
+	switch providers.ReasonOf(err) {
+	case providers.NotFound, providers.Refused, providers.Protocol:
+		return true
+	}
+	return false
 }
 
 func (o *observer) exchangeWhole(ctx context.Context, all *everybody) error {
@@ -294,12 +309,12 @@ func (o *observer) byExchange(ctx context.Context, m plan.Mailbox, access bool) 
 	}
 	seen.Largest = largest(box)
 	if len(m.FullAccess) > 0 {
-		if seen.FullAccess, err = o.holders(ctx, o.t.exo.FullAccess, m.Target, m.FullAccess); err != nil {
+		if seen.FullAccess, err = o.holders(ctx, "full", o.t.exo.FullAccess, m.Target, m.FullAccess); err != nil {
 			return none, err
 		}
 	}
 	if len(m.SendAs) > 0 {
-		if seen.SendAs, err = o.holders(ctx, o.t.exo.SendAs, m.Target, m.SendAs); err != nil {
+		if seen.SendAs, err = o.holders(ctx, "send", o.t.exo.SendAs, m.Target, m.SendAs); err != nil {
 			return none, err
 		}
 	}
@@ -329,14 +344,14 @@ func largest(m exchange.Mailbox) int64 {
 
 // holders are those of the wanted who have a right. Exchange shows them by principal name,
 // by address, by name or by id.
-func (o *observer) holders(ctx context.Context, read func(context.Context, string) ([]string, error), address string, wanted []string) ([]string, error) {
+func (o *observer) holders(ctx context.Context, right string, read func(context.Context, string) ([]string, error), address string, wanted []string) ([]string, error) {
 	who, err := read(ctx, address)
-	if err != nil {
+	if err != nil && !cantTell(err) {
 		return nil, err
 	}
 	var held []string
 	for _, w := range wanted {
-		if slices.Contains(who, strings.ToLower(w)) {
+		if slices.Contains(who, strings.ToLower(w)) || o.t.gave(right, address, w) {
 			held = append(held, w)
 			continue
 		}
@@ -398,7 +413,7 @@ func (o *observer) belongs(address, kind string, to ...string) {
 // somebody looks for a list, a contact or anything else that has the address.
 func (o *observer) somebody(ctx context.Context, address string) error {
 	g, ok, err := o.group(ctx, address)
-	if err != nil {
+	if err != nil && !cantTell(err) {
 		return err
 	}
 	if ok {
@@ -412,7 +427,7 @@ func (o *observer) somebody(ctx context.Context, address string) error {
 	if ok {
 		o.belongs(address, "other", r.Address)
 	}
-	if reason := providers.ReasonOf(err); reason == providers.Refused || reason == providers.Protocol {
+	if cantTell(err) {
 		return nil // a help only: Exchange refuses an address that is taken
 	}
 	return err

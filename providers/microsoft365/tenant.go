@@ -50,7 +50,7 @@ type Tenant struct {
 	mu      sync.Mutex
 	id      string                    // the tenant's id, once it is known
 	known   exchange.ServicePrincipal // the application, once Exchange knows it
-	granted map[string]bool           // mailboxes that the application was given in this run
+	granted map[string]bool           // rights that were given in this run
 	users   newUsers
 }
 

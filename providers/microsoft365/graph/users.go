@@ -178,10 +178,18 @@ func (g *Client) ServicePrincipal(ctx context.Context, clientID string) (string,
 	apps, err := list[struct {
 		ID string `json:"id"`
 	}](ctx, g, "find the enterprise application in", "/servicePrincipals?$select=id&$filter=appId+eq+"+quoted(clientID))
-	if err != nil || len(apps) == 0 {
-		return "", err
+	if err == nil && len(apps) > 0 {
+		return apps[0].ID, nil
 	}
-	return apps[0].ID, nil
+	// The same by its key.
+	var app struct {
+		ID string `json:"id"`
+	}
+	byKey := g.do(ctx, "find the enterprise application in", g.c.At, http.MethodGet, "/servicePrincipals(appId="+quoted(clientID)+")?$select=id", nil, &app)
+	if byKey == nil || providers.ReasonOf(byKey) == providers.NotFound {
+		return app.ID, err
+	}
+	return "", byKey
 }
 
 // Group is a list or another group that gets mail.
