@@ -63,6 +63,7 @@ type DB struct {
 	lock  *flock.Flock
 	path  string
 
+	around   func(done bool) // nil, or called before and after each commit
 	requests chan *request
 	writer   sync.WaitGroup
 	closing  sync.RWMutex

@@ -41,6 +41,9 @@ func (d *DB) Update(ctx context.Context, fn func(*Tx) error) error {
 	return <-r.done
 }
 
+// Around lets fn be called right before each commit, and with done right after it: tests end the process there. It is called before the first Update.
+func (d *DB) Around(fn func(done bool)) { d.around = fn }
+
 func (d *DB) commitLoop() {
 	for r := range d.requests {
 		group := []*request{r}
@@ -81,7 +84,13 @@ func (d *DB) commit(group []*request) {
 				return d.wrap(err)
 			}
 		}
-		return d.wrap(tx.Commit())
+		if d.around == nil {
+			return d.wrap(tx.Commit())
+		}
+		d.around(false)
+		err = tx.Commit()
+		d.around(true)
+		return d.wrap(err)
 	}()
 	for i, r := range group {
 		r.done <- errors.Join(results[i], err)

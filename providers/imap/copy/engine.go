@@ -37,6 +37,8 @@ type Engine struct {
 	o            Options
 	memory, disk *budget // for messages between the two sides
 
+	around func(done bool) // of tests: see manifest.DB.Around
+
 	mu          sync.Mutex
 	slots       map[string]*slots
 	paces       map[string]*pace

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +27,9 @@ const (
 	childTarget = "MXODUS_TEST_COPY_TARGET"
 	childState  = "MXODUS_TEST_COPY_STATE"
 	childMode   = "MXODUS_TEST_COPY_MODE"
+	childUser   = "MXODUS_TEST_COPY_USER"  // at the target
+	childDies   = "MXODUS_TEST_COPY_DIES"  // at which commit: "5 before", "5 after"
+	childBoxes  = "MXODUS_TEST_COPY_BOXES" // so many mailboxes at the same time
 )
 
 // runChild makes one pass and ends the process, when this is a child.
@@ -41,10 +46,18 @@ func runChild() bool {
 			Limits:      plan.Limits{DoubtGrace: time.Second, StallTimeout: 20 * time.Second},
 		}}
 	}
+	to := os.Getenv(childUser)
+	if to == "" {
+		to = user
+	}
 	mailbox, engine := Single{
 		Source: dialer(os.Getenv(childSource)), Target: dialer(os.Getenv(childTarget)),
-		SourceAddress: user, TargetAddress: user, StateDir: os.Getenv(childState), Clock: wallClock{}, Deletes: "mirror",
+		SourceAddress: user, TargetAddress: to, StateDir: os.Getenv(childState), Clock: wallClock{}, Deletes: "mirror",
 	}.Mailbox()
+	engine.around = dies(os.Getenv(childDies))
+	if n, _ := strconv.Atoi(os.Getenv(childBoxes)); n > 0 {
+		copyMany(engine, mailbox, n)
+	}
 	_, err := engine.Pass(context.Background(), providers.PassSpec{Mailbox: mailbox, Mode: providers.PassMode(os.Getenv(childMode))})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,6 +65,77 @@ func runChild() bool {
 	}
 	os.Exit(0)
 	return true
+}
+
+// dies ends the process with SIGKILL at one commit, before or after it. Without a commit it counts them.
+func dies(at string) func(done bool) {
+	var n int
+	var when string
+	fmt.Sscan(at, &n, &when)
+	i := 0
+	return func(done bool) {
+		if !done {
+			i++
+		}
+		if i == n && done == (when == "after") {
+			self, _ := os.FindProcess(os.Getpid())
+			self.Kill()
+			select {}
+		}
+		if done && at == "count" {
+			fmt.Println("commit", i)
+		}
+	}
+}
+
+// child runs this binary as a child and returns what it printed, and whether it came to its end.
+func child(t *testing.T, src, dst server, state string, mode providers.PassMode, env ...string) (out string, finished bool) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), childSource+"="+src.address, childTarget+"="+dst.address, childUser+"="+dst.name(), childState+"="+state, childMode+"="+string(mode)), env...)
+	cmd.SysProcAttr = withParent()
+	var text strings.Builder
+	cmd.Stdout, cmd.Stderr = &text, &text
+	err := cmd.Run()
+	if exit, failed := errors.AsType[*exec.ExitError](err); failed && exit.Exited() {
+		t.Fatalf("the pass failed by itself: %v: %s", err, text.String())
+	}
+	return text.String(), err == nil
+}
+
+// TestKilledAtEachCommit ends the process with SIGKILL right before and right after each commit of a copy of two hundred messages, before the flip
+// and after it, when all goes by way of staging folders. Another process goes on; in the end each message is there once.
+func TestKilledAtEachCommit(t *testing.T) {
+	for _, mode := range []providers.PassMode{providers.BeforeFlip, providers.AfterFlip} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			pair := pairs["memory"](t)
+			pair.src.fill(t, twoHundred())
+			out, _ := child(t, pair.src, pair.fresh(), t.TempDir(), mode, childDies+"=count")
+			commits := strings.Count(out, "commit ")
+			kills := 0
+			for _, p := range draw(t, 2*commits, 6) {
+				at := fmt.Sprintf("%d %s", p/2+1, []string{"before", "after"}[p%2])
+				t.Run(at, func(t *testing.T) {
+					dst, state := pair.fresh(), t.TempDir()
+					if _, finished := child(t, pair.src, dst, state, mode, childDies+"="+at); !finished {
+						kills++
+					}
+					if _, finished := child(t, pair.src, dst, state, mode); !finished {
+						t.Fatal("the second process did not finish")
+					}
+					b := newBench(t, pair.src, dst, state, nil)
+					b.equal()
+					dst.noStaging(t)
+					b.idle(mode)
+				})
+			}
+			if kills == 0 {
+				t.Error("nothing was killed")
+			}
+			t.Logf("%d kills of 2 × %d commits", kills, commits)
+		})
+	}
 }
 
 // TestKilledAtAnyPointCopiesEachMessageOnce kills a process that copies, with

@@ -90,6 +90,7 @@ func (e *Engine) passOver(ctx context.Context, spec providers.PassSpec, way, oth
 		return result, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	m.Around(e.around)
 	r := e.newRun(spec, way, m)
 	defer r.dismiss()
 	if r.number, r.finished, err = m.BeginPass(ctx, string(spec.Mode), e.o.Clock.Now()); err != nil {
