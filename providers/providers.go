@@ -143,6 +143,9 @@ type PassSpec struct {
 	Mailbox  plan.Mailbox
 	Mode     PassMode
 	Progress func(Progress) // may be nil; called from one goroutine at a time
+	// Asked: a person asked for this very pass, so messages that the target refused before are tried again now and not
+	// a day after the last time.
+	Asked bool
 	// Stop, when it is closed, ends the pass early and in order: messages in
 	// flight are finished, nothing new is begun, and Pass returns ErrStopped.
 	// nil means never.

@@ -100,7 +100,7 @@ func (a *app) copyMailbox(ctx context.Context, src, dst string, o copyOptions) e
 	view := &applyView{out: a.stdout, json: a.json, live: a.stdoutTTY && !a.json, screen: a.screen(), clock: a.clock, loc: time.Local,
 		at: map[string]progressAt{}, before: map[string]int{}, now: map[string]int{}, shown: map[string]bool{}}
 	began := false
-	result, err := engine.Pass(ctx, providers.PassSpec{Mailbox: box, Mode: providers.BeforeFlip, Stop: a.stop, Progress: func(p providers.Progress) {
+	result, err := engine.Pass(ctx, providers.PassSpec{Mailbox: box, Mode: providers.BeforeFlip, Asked: true, Stop: a.stop, Progress: func(p providers.Progress) {
 		began = true
 		p.Mailbox = from
 		view.event(apply.Event{Type: "progress", At: a.clock.Now(), Progress: &p})

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,4 +77,65 @@ func TestCopyOneMailbox(t *testing.T) {
 	}
 	side[0].Close()
 	run(1, at(side[0]), at(side[1]))
+}
+
+// TestCopyExitCodes copies to a target that refuses a message, then takes it changed, then takes it: the exit code says so on every run,
+// also when nothing else is new.
+func TestCopyExitCodes(t *testing.T) {
+	const user = "anna@acme.example"
+	src, err := imaptest.NewMemory(imaptest.MemoryOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	src.AddAccount(user, "pw")
+	for _, subject := range []string{"one", "poison"} {
+		if _, err := src.Deliver(user, "INBOX", []byte("Subject: "+subject+"\r\nMessage-ID: <"+subject+"@acme.example>\r\n\r\nbody\r\n"), nil, time.Unix(1e9, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var refuses, garbles atomic.Bool
+	refuses.Store(true)
+	dst, err := imaptest.NewDouble(imaptest.Manners{
+		Before: []string{"AUTH=PLAIN", "SASL-IR"}, After: []string{"UIDPLUS", "LITERAL+", "MOVE", "NAMESPACE", "UNSELECT"},
+		Permanent: []string{`\Seen`, `\Answered`, `\Flagged`, `\Deleted`, `\Draft`},
+		Login:     func(_, _ string) string { return "" },
+		Append: func(_ *imaptest.Visitor, _ string, m *imaptest.Stored) imaptest.Fate {
+			if bytes.Contains(m.Octets, []byte("poison")) && refuses.Load() {
+				return imaptest.Fate{Answer: "NO Message contains invalid header"}
+			}
+			if garbles.Load() {
+				m.Octets = []byte("Subject: something else\r\n\r\nentirely\r\n")
+			}
+			return imaptest.Fate{}
+		},
+	}, false, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	dst.AddAccount(user)
+	dir := t.TempDir()
+	run := func(want int, says string) {
+		t.Helper()
+		cmd := exec.Command("mxodus", "copy", "-source-password", "env:PW", "-target-password", "env:PW",
+			"imap+none://anna%40acme.example@"+src.Address(), "imap+none://anna%40acme.example@"+dst.Address())
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PW=pw")
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != want || !strings.Contains(string(out), says) {
+			t.Errorf("exit code %d, want %d and %q:\n%s", code, want, says, out)
+		}
+	}
+	run(6, "1 in quarantine")
+	run(6, "1 in quarantine")
+	run(6, "refused: Message contains invalid header")
+	refuses.Store(false)
+	run(0, "1 copied")
+	run(0, "0 copied")
+	garbles.Store(true)
+	if _, err := src.Deliver(user, "INBOX", []byte("Subject: three\r\n\r\nbody\r\n"), nil, time.Unix(1e9, 0)); err != nil {
+		t.Fatal(err)
+	}
+	run(6, "1 of them came back as another message")
+	run(6, "the target changed 1")
 }

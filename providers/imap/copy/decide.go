@@ -3,6 +3,7 @@ package copy
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
@@ -125,14 +126,23 @@ func limitOf(limits ...int64) int64 {
 	return m
 }
 
-// retry reports whether a quarantined message is tried again: when the size limit
-// has changed that kept it out, when it was the quota, and when nobody knows what the server meant.
-func retry(r manifest.Refusal, size, limit int64) bool {
-	switch providers.Reason(r.Reason) {
-	case providers.TooLarge:
+// retryAfter is how long a message that the target refused in its own words is left alone by passes that nobody asked for: it may
+// be large, and has to be read from the source for each attempt.
+const retryAfter = 24 * time.Hour
+
+// retry reports whether a quarantined message is tried again. One over a limit that is known to us is when that
+// limit has changed. Others are on each pass that a person asks for, else a day after the last time: what the target
+// refused it may take now, and a message that is not tried again is forgotten.
+func retry(r manifest.Refusal, size, limit int64, asked bool, since time.Duration) bool {
+	if r.Words == "" && providers.Reason(r.Reason) == providers.TooLarge {
 		return r.Limit != limit && (limit == 0 || size <= limit)
-	case providers.OverQuota, providers.Refused:
+	}
+	if limit > 0 && size > limit {
+		return false
+	}
+	switch providers.Reason(r.Reason) {
+	case providers.OverQuota, providers.Refused: // there may be room now; nobody knows what the server meant
 		return true
 	}
-	return false
+	return asked || since >= retryAfter || r.Limit != limit
 }

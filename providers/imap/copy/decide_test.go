@@ -86,22 +86,31 @@ func TestMergeOfFlagsIsThreeWay(t *testing.T) {
 }
 
 func TestRetryOfQuarantined(t *testing.T) {
+	limited := manifest.Refusal{Reason: "too_large", Limit: 100}
+	told := manifest.Refusal{Reason: "too_large", Words: "NO too large"}
+	bad := manifest.Refusal{Reason: "bad_message", Words: "NO invalid", Limit: 100}
 	for _, c := range []struct {
 		r           manifest.Refusal
 		size, limit int64
+		asked       bool
+		since       time.Duration
 		want        bool
 	}{
-		{manifest.Refusal{Reason: "too_large", Limit: 100}, 150, 100, false},
-		{manifest.Refusal{Reason: "too_large", Limit: 100}, 150, 120, false},
-		{manifest.Refusal{Reason: "too_large", Limit: 100}, 150, 200, true},
-		{manifest.Refusal{Reason: "too_large", Limit: 100}, 150, 0, true},
-		{manifest.Refusal{Reason: "too_large", Limit: 0}, 150, 0, false},
-		{manifest.Refusal{Reason: "bad_message", Limit: 100}, 150, 200, false},
-		{manifest.Refusal{Reason: "over_quota"}, 150, 0, true},
-		{manifest.Refusal{Reason: "refused"}, 150, 0, true},
+		{limited, 150, 100, true, 48 * time.Hour, false},
+		{limited, 150, 120, true, 0, false},
+		{limited, 150, 200, false, 0, true},
+		{limited, 150, 0, false, 0, true},
+		{told, 150, 0, false, time.Hour, false},
+		{told, 150, 0, false, 24 * time.Hour, true},
+		{told, 150, 0, true, 0, true},
+		{told, 150, 100, true, 48 * time.Hour, false},
+		{bad, 50, 100, false, time.Minute, false},
+		{bad, 50, 100, true, time.Minute, true},
+		{bad, 50, 200, false, time.Minute, true},
+		{manifest.Refusal{Reason: "over_quota", Words: "NO full"}, 150, 0, false, 0, true},
 	} {
-		if got := retry(c.r, c.size, c.limit); got != c.want {
-			t.Errorf("retry(%+v, %d, %d) = %v", c.r, c.size, c.limit, got)
+		if got := retry(c.r, c.size, c.limit, c.asked, c.since); got != c.want {
+			t.Errorf("retry(%+v, %d, %d, %v, %v) = %v", c.r, c.size, c.limit, c.asked, c.since, got)
 		}
 	}
 }

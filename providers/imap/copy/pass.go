@@ -145,7 +145,7 @@ func (r *run) requeue(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if retry(q, m.Size, r.headroom) {
+		if retry(q, m.Size, r.headroom, r.spec.Asked, r.e.o.Clock.Now().Sub(m.At)) {
 			ids = append(ids, id)
 		}
 	}

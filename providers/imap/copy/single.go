@@ -37,5 +37,5 @@ func (s Single) Mailbox() (plan.Mailbox, *Engine) {
 // Run makes one pass. Errors and counts are those of Engine.Pass.
 func (s Single) Run(ctx context.Context) (providers.PassResult, error) {
 	m, e := s.Mailbox()
-	return e.Pass(ctx, providers.PassSpec{Mailbox: m, Mode: providers.BeforeFlip, Progress: s.Progress, Stop: s.Stop})
+	return e.Pass(ctx, providers.PassSpec{Mailbox: m, Mode: providers.BeforeFlip, Asked: true, Progress: s.Progress, Stop: s.Stop})
 }
