@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -49,22 +50,64 @@ func (r *run) audit(ctx context.Context) error {
 	if err != nil || len(ids) == 0 {
 		return err
 	}
+	var list []*target
+	for _, id := range ids {
+		t, err := r.targetByID(id)
+		if err != nil {
+			return err
+		}
+		if t.listed { // else its users deleted it
+			list = append(list, t)
+		}
+	}
 	sample := samplePerPass
 	return r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error {
-		for _, id := range ids {
-			t, err := r.targetByID(id)
+		for len(list) > 0 {
+			var group []*auditing
+			rest, err := r.group(ctx, list, &group, &sample)
 			if err != nil {
 				return err
 			}
-			if !t.listed {
-				continue // its users deleted it
-			}
-			if err := r.auditFolder(ctx, w, t, false, &sample); err != nil {
+			if err := r.auditSome(ctx, w, group); err != nil {
 				return err
 			}
+			list = rest
 		}
 		return nil
 	}})
+}
+
+// group takes the messages of target folders that are looked at together: of as many folders as it takes for auditAtOnce messages. It returns
+// the folders that are not done with them.
+func (r *run) group(ctx context.Context, list []*target, group *[]*auditing, sample *int) (rest []*target, err error) {
+	left := auditAtOnce
+	for i, t := range list {
+		if left == 0 {
+			return list[i:], nil
+		}
+		x, err := r.auditing(ctx, t, t.Audited+1, left, false)
+		if err != nil {
+			return nil, err
+		}
+		if left -= len(x.rows); len(x.rows) > 0 {
+			x.sample(sample)
+			*group = append(*group, x)
+		}
+		if left == 0 {
+			return list[i:], nil // there may be more of this one
+		}
+	}
+	return nil, nil
+}
+
+// auditing takes the next messages of a folder; with all, the octets of each are to be read back.
+func (r *run) auditing(ctx context.Context, t *target, from uint32, limit int, all bool) (*auditing, error) {
+	x := &auditing{t: t, raw: t.Raw, rows: map[uint32]*audited{}, kept: map[string][]string{}}
+	return x, r.m.Copies(ctx, t.ID, t.Numbers.UIDValidity, from, limit, func(m manifest.Copy) error {
+		x.rows[m.UID] = &audited{Copy: m, read: all || m.Odd}
+		x.last = m.UID
+		return nil
+	})
 }
 
 // auditAll looks at every copy there is, and its octets.
@@ -105,7 +148,7 @@ func (r *run) auditAll(ctx context.Context) error {
 			if !t.listed {
 				continue
 			}
-			if err := r.auditFolder(ctx, w, t, true, new(int)); err != nil {
+			if err := r.auditFolder(ctx, w, t); err != nil {
 				return err
 			}
 		}
@@ -113,28 +156,14 @@ func (r *run) auditAll(ctx context.Context) error {
 	}})
 }
 
-// auditFolder looks at the messages of one target folder that were not looked at, with all at every one and its octets.
-func (r *run) auditFolder(ctx context.Context, w *worker, t *target, all bool, sample *int) error {
-	from := t.Audited + 1
-	if all {
-		from = 1
-	}
-	for {
-		x := &auditing{t: t, raw: t.Raw, rows: map[uint32]*audited{}, kept: map[string][]string{}}
-		if err := r.m.Copies(ctx, t.ID, t.Numbers.UIDValidity, from, auditAtOnce, func(m manifest.Copy) error {
-			x.rows[m.UID] = &audited{Copy: m, read: all || m.Odd}
-			x.last = m.UID
-			return nil
-		}); err != nil {
+// auditFolder looks at every copy in a target folder, and its octets.
+func (r *run) auditFolder(ctx context.Context, w *worker, t *target) error {
+	for from := uint32(1); ; {
+		x, err := r.auditing(ctx, t, from, auditAtOnce, true)
+		if err != nil || len(x.rows) == 0 {
 			return err
 		}
-		if len(x.rows) == 0 {
-			return nil
-		}
-		if !all {
-			x.sample(sample)
-		}
-		if err := r.auditSome(ctx, w, x); err != nil {
+		if err := r.auditSome(ctx, w, []*auditing{x}); err != nil {
 			return err
 		}
 		if !x.valid {
@@ -155,57 +184,70 @@ func (x *auditing) sample(left *int) {
 	}
 }
 
-func (r *run) auditSome(ctx context.Context, w *worker, x *auditing) error {
+// auditSome looks at messages of several folders; their number costs no round trips.
+func (r *run) auditSome(ctx context.Context, w *worker, group []*auditing) error {
 	dst, err := w.target(ctx)
 	if err != nil {
 		return err
 	}
-	queries := []imap.Query{{Set: imap.FormatSet(slices.Collect(maps.Keys(x.rows)))}}
-	if odd := x.oddDates(); len(odd) > 0 {
-		queries = append(queries, imap.Query{Set: imap.FormatSet(odd)})
-	}
-	asked := false
+	i := 0
 	var refusal error
 	if err := dst.Visit(ctx, func() *imap.Visit {
-		if asked {
+		if i == len(group) {
 			return nil
 		}
-		asked = true
+		x := group[i]
+		i++
+		queries := []imap.Query{{Set: imap.FormatSet(slices.Collect(maps.Keys(x.rows)))}}
+		if odd := x.oddDates(); len(odd) > 0 {
+			queries = append(queries, imap.Query{Set: imap.FormatSet(odd)})
+		}
 		return &imap.Visit{
-			Raw: x.raw,
-			Opened: func(sel imap.Selected) error {
-				x.valid = sel.UIDValidity == x.t.Numbers.UIDValidity
-				return nil
-			},
+			Raw:    x.raw,
+			Opened: x.opened,
 			List: &imap.List{
 				Queries: queries,
 				Items:   imap.FetchItems{Flags: true, InternalDate: true},
 				Each:    func(m imap.Meta) error { x.compare(m); return nil },
 			},
-			Done: func(err error) { refusal = err },
+			Done: func(err error) {
+				if err != nil {
+					x.valid, refusal = false, err
+				}
+			},
 		}
 	}); err != nil {
 		return err
 	}
-	if refusal != nil || !x.valid {
-		x.valid = false
+	if refusal != nil {
 		return refusal
 	}
+	group = slices.DeleteFunc(slices.Clone(group), func(x *auditing) bool { return !x.valid })
 	// A message that the target lists and can't send is told by the next comparison and holds nobody up here.
-	if err := r.readBack(ctx, w, x); err != nil && providers.ReasonOf(err) != providers.Protocol {
+	if err := r.readBack(ctx, w, group); err != nil && providers.ReasonOf(err) != providers.Protocol {
 		return err
 	}
 	return r.m.Update(ctx, func(t *manifest.Tx) error {
-		for _, a := range x.rows {
-			if a.tier != manifest.NotRead || len(a.changed) > 0 {
-				if err := t.Audit(a.ID, a.tier, a.changed); err != nil {
-					return err
+		for _, x := range group {
+			for _, a := range x.rows {
+				if a.tier != manifest.NotRead || len(a.changed) > 0 {
+					if err := t.Audit(a.ID, a.tier, a.changed); err != nil {
+						return err
+					}
 				}
 			}
+			x.t.Audited = max(x.t.Audited, x.last)
+			if err := t.PutTarget(&x.t.Target); err != nil {
+				return err
+			}
 		}
-		x.t.Audited = max(x.t.Audited, x.last)
-		return t.PutTarget(&x.t.Target)
+		return nil
 	})
+}
+
+func (x *auditing) opened(sel imap.Selected) error {
+	x.valid = sel.UIDValidity == x.t.Numbers.UIDValidity
+	return nil
 }
 
 // oddDates are the messages whose dates don't fit into 31 bits of seconds. Dovecot 2.3 has such a date right when it is asked
@@ -257,34 +299,85 @@ func differences(sent manifest.Copy, date time.Time, flags []string) (words []st
 }
 
 // readBack reads the octets of messages from the target and notes on which tier they are equal.
-func (r *run) readBack(ctx context.Context, w *worker, x *auditing) error {
-	var uids []uint32
-	for uid, a := range x.rows {
-		if a.there && a.read {
-			uids = append(uids, uid)
+func (r *run) readBack(ctx context.Context, w *worker, group []*auditing) error {
+	var reads []*readingBack
+	for _, x := range group {
+		b := &readingBack{x: x, left: map[uint32]bool{}, back: map[uint32]digest{}}
+		for uid, a := range x.rows {
+			if !a.there || !a.read {
+				continue
+			}
+			m, err := r.m.Message(ctx, a.ID)
+			if err != nil {
+				return err
+			}
+			a.original, b.left[uid] = m, true
+		}
+		if len(b.left) > 0 {
+			reads = append(reads, b)
 		}
 	}
-	if len(uids) == 0 {
+	if len(reads) == 0 {
 		return nil
-	}
-	slices.Sort(uids)
-	for _, uid := range uids {
-		m, err := r.m.Message(ctx, x.rows[uid].ID)
-		if err != nil {
-			return err
-		}
-		x.rows[uid].original = m
 	}
 	dst, err := w.target(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := dst.Examine(ctx, x.raw); err != nil {
+	content := r.rewrites.Load()
+	i := 0
+	if err := dst.Visit(ctx, func() *imap.Visit {
+		if i == len(reads) {
+			return nil
+		}
+		b := reads[i]
+		i++
+		return &imap.Visit{Raw: b.x.raw, Opened: b.x.opened, Bodies: &imap.Bodies{Sets: b.sets(), Each: func(m imap.Meta, size int64, body io.Reader) error {
+			d, err := readDigest(size, body, content)
+			if err == nil && b.left[m.UID] {
+				delete(b.left, m.UID)
+				b.back[m.UID] = d
+			}
+			return err
+		}}}
+	}); err != nil {
 		return err
 	}
-	back := map[uint32]digest{}
-	if err := digests(ctx, dst, uids, r.rewrites.Load(), func(uid uint32, d digest) error { back[uid] = d; return nil }); err != nil {
-		return err
+	for _, b := range reads {
+		if err := r.settleBack(ctx, w, dst, b, content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readingBack are messages of a folder that are read back.
+type readingBack struct {
+	x    *auditing
+	left map[uint32]bool // still to come
+	back map[uint32]digest
+}
+
+func (b *readingBack) sets() (sets []string) {
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(b.left)), setMessages) {
+		sets = append(sets, imap.FormatSet(some))
+	}
+	return sets
+}
+
+// settleBack asks once more for what has not come, and draws the conclusions for one folder.
+func (r *run) settleBack(ctx context.Context, w *worker, dst session, b *readingBack, content bool) error {
+	x, back := b.x, b.back
+	if !x.valid {
+		return nil
+	}
+	if len(b.left) > 0 {
+		if _, err := dst.Examine(ctx, x.raw); err != nil {
+			return err
+		}
+		if err := digests(ctx, dst, slices.Sorted(maps.Keys(b.left)), content, func(uid uint32, d digest) error { back[uid] = d; return nil }); err != nil {
+			return err
+		}
 	}
 	var unlike []uint32
 	for uid, d := range back {
@@ -318,6 +411,9 @@ func (r *run) readBack(ctx context.Context, w *worker, x *auditing) error {
 func (r *run) readBackRendered(ctx context.Context, w *worker, x *auditing, dst session, unlike []uint32) error {
 	if len(unlike) == 0 {
 		return nil
+	}
+	if _, err := dst.Examine(ctx, x.raw); err != nil {
+		return err
 	}
 	var rows []manifest.Message
 	for _, uid := range unlike {

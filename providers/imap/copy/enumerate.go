@@ -404,17 +404,26 @@ func digests(ctx context.Context, s session, uids []uint32, content bool, fn fun
 // digestSets takes those messages out of left that came.
 func digestSets(ctx context.Context, s session, sets []string, left map[uint32]bool, content bool, fn func(uid uint32, d digest) error) error {
 	return s.FetchBodies(ctx, sets, func(m imap.Meta, size int64, body io.Reader) error {
-		h := newHasher(content)
-		n, err := io.Copy(h, body)
-		if err == nil && n != size {
-			err = io.ErrUnexpectedEOF
-		}
+		d, err := readDigest(size, body, content)
 		if err != nil {
 			return err
 		}
 		delete(left, m.UID)
-		return fn(m.UID, h.sum())
+		return fn(m.UID, d)
 	})
+}
+
+// readDigest reads a message of size octets.
+func readDigest(size int64, body io.Reader, content bool) (digest, error) {
+	h := newHasher(content)
+	n, err := io.Copy(h, body)
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return digest{}, err
+	}
+	return h.sum(), nil
 }
 
 // withheld is an error when any of the messages, which were asked for and didn't come, is there.
