@@ -44,6 +44,7 @@ func commands() []func(*app) *cobra.Command {
 		newExplain,
 		newVersion,
 		newMan,
+		newSBOM,
 	}
 }
 
