@@ -63,6 +63,7 @@ func FingerprintOf(facts ...string) Fingerprint { return Fingerprint(digest(fact
 //	carry_back/ADDRESS             in a rollback: the target's new mail is added at the source
 //	notice/NAME                    mail to people
 //	validate/mail/ADDRESS          counts and content compared
+//	validate/autodiscover/DOMAIN   Outlook finds its settings at the target
 //	validate/dns/DOMAIN            zone as planned on every server
 //	validate/probe/NAME            mail from an outside account arrives by the new MX
 //	validate/probe/NAME/old        mail to the old MX is carried over, exactly once

@@ -69,6 +69,19 @@ type Web interface {
 	Get(ctx context.Context, url string) (Page, error)
 }
 
+// Reply is a Page with where it leads on to.
+type Reply struct {
+	Page
+	Location string // of a redirect, as sent
+}
+
+// WebAsker is a Web that also asks as mail programs do.
+type WebAsker interface {
+	// Ask sends one request over HTTP or HTTPS; body is XML, "" for none. Errors are
+	// those of Get.
+	Ask(ctx context.Context, method, url, body string) (Reply, error)
+}
+
 // Webs is a Systems that reaches the web with the names that a domain's resolver gives.
 type Webs interface {
 	Web(domain string) (Web, error)

@@ -96,6 +96,7 @@ var codes = []code{
 	{gateChecks, "dmarc_kept", "The DMARC policy is as before, or fits the new sender.", "Publish the policy that is meant."},
 	{gateChecks, "mta_sts_allows_new_mx", "The MTA-STS policy names the new MX, for as long as senders keep the old one.", "Add the new hosts to the policy and wait out its max_age."},
 	{gateChecks, "tlsa_fits_new_mx", "TLSA records, where there are any, fit the new exchangers.", "Publish TLSA records for them, or take the old ones out."},
+	{gateChecks, "autodiscover_as_outlook", "Outlook, asking as it does, ends where the plan leads autodiscover.", "Have the domain's web server answer 404 there, and take the SRV record out."},
 	{gateChecks, "autodiscover_leads_to_target", "Nothing leads mail programs to the old host.", "Take out the record that is named."},
 	{gateChecks, "dnssec_valid", "The chain of signatures holds, where the zone is signed.", "Mend DS or keys with the registrar."},
 	{gateChecks, "clock_right", "This machine's clock is right.", "Let the system keep its time."},
@@ -119,7 +120,7 @@ var codes = []code{
 	{planChecks, "record_kept", "A record is there already and wins, as keep says.", "Leave keep out to replace it."},
 	{planChecks, "record_value", "A record's value is wrong.", "Mend it in the configuration."},
 	{planChecks, "notice_time", "A notice would go out after the end, so it is not sent.", "Choose an earlier time."},
-	{planChecks, "notice_via", "A notice has a time and no smtp server, so it is not sent.", "Give it via = smtp.NAME."},
+	{planChecks, "notice_via", "A notice goes to people and has no smtp server, so it is not sent.", "Give it via = smtp.NAME."},
 
 	{dnsCodes, "delegation_none", "The name servers can't be found.", "See whether the domain is registered and delegated."},
 	{dnsCodes, "one_server", "There is one name server alone.", "Add another."},

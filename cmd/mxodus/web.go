@@ -36,18 +36,27 @@ func (s *systems) Web(domain string) (providers.Web, error) {
 // Get implements providers.Web. Each call has a connection of its own: pages are
 // fetched rarely, and nothing is left open.
 func (w web) Get(ctx context.Context, url string) (providers.Page, error) {
+	reply, err := w.Ask(ctx, http.MethodGet, url, "")
+	return reply.Page, err
+}
+
+// Ask implements providers.WebAsker.
+func (w web) Ask(ctx context.Context, method, url, body string) (providers.Reply, error) {
 	tr := policyTransport(w.servers)
 	defer tr.CloseIdleConnections()
 	client := &http.Client{
 		Transport: tr, Timeout: 20 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
-		return providers.Page{}, err
+		return providers.Reply{}, err
 	}
-	refuse := func(reason providers.Reason, err error) (providers.Page, error) {
-		return providers.Page{}, &providers.Error{Op: "fetch", Subject: url, Reason: reason, Err: err}
+	if body != "" {
+		req.Header.Set("Content-Type", "text/xml; charset=utf-8")
+	}
+	refuse := func(reason providers.Reason, err error) (providers.Reply, error) {
+		return providers.Reply{}, &providers.Error{Op: "fetch", Subject: url, Reason: reason, Err: err}
 	}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -57,16 +66,19 @@ func (w web) Get(ctx context.Context, url string) (providers.Page, error) {
 		return refuse(providers.Unreachable, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read, or is given up
-	body, err := io.ReadAll(io.LimitReader(resp.Body, longestPage+1))
+	page, err := io.ReadAll(io.LimitReader(resp.Body, longestPage+1))
 	if err != nil {
 		return refuse(providers.Unreachable, err)
 	}
-	if len(body) > longestPage {
+	if len(page) > longestPage {
 		return refuse(providers.TooLarge, fmt.Errorf("the page is longer than %d octets", longestPage))
 	}
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
 		kind = ""
 	}
-	return providers.Page{Status: resp.StatusCode, Type: strings.ToLower(kind), Body: string(body)}, nil
+	return providers.Reply{
+		Page:     providers.Page{Status: resp.StatusCode, Type: strings.ToLower(kind), Body: string(page)},
+		Location: resp.Header.Get("Location"),
+	}, nil
 }

@@ -60,6 +60,7 @@ var checks = map[string]checkFunc{
 	"mta_sts_allows_new_mx":          stsAllows,
 	"tlsa_fits_new_mx":               tlsaFits,
 	"autodiscover_leads_to_target":   autodiscoverLeads,
+	"autodiscover_as_outlook":        autodiscoverAsOutlook,
 	"dnssec_valid":                   dnssecValid,
 	"clock_right":                    clockRight,
 	"source_keeps_accepting":         sourceKeepsAccepting,

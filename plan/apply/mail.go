@@ -81,6 +81,8 @@ func (e *Engine) validate(ctx context.Context, steps []plan.Step) error {
 		return e.validateMail(ctx, s, parts[2])
 	case "dns":
 		return e.validateDNS(ctx, s, parts[2])
+	case "autodiscover":
+		return e.validateAutodiscover(ctx, s, parts[2])
 	case "probe":
 		return e.probeStep(ctx, steps)
 	}
@@ -104,7 +106,7 @@ func (e *Engine) validateMail(ctx context.Context, s plan.Step, address string) 
 	}
 	again := ""
 	if e.overLimit(c) {
-		if _, err := copier.Pass(ctx, providers.PassSpec{Mailbox: m, Mode: providers.AfterFlip, Stop: e.Stop}); err != nil {
+		if err := e.extraPass(ctx, m); err != nil {
 			return err
 		}
 		if c, err = copier.Compare(ctx, m); err != nil {
@@ -116,7 +118,28 @@ func (e *Engine) validateMail(ctx context.Context, s plan.Step, address string) 
 		return fmt.Errorf("%w: %s: %d of %d messages are not at the target%s, more than %.3g %%: %s",
 			errValidation, address, missing(c), c.Source, again, 100*e.Migration.Validation.MaxDifference, strings.Join(head(c.Missing, 5), "; "))
 	}
-	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: fmt.Sprintf("%d of %d there, %d in quarantine, %d left out%s", c.Target, c.Source, c.Quarantined, c.LeftOut, again)}))
+	how := fmt.Sprintf("%d of %d there, %d in quarantine, %d left out%s", c.Target, c.Source, c.Quarantined, c.LeftOut, again)
+	if slices.ContainsFunc(e.sample(), func(x plan.Mailbox) bool { return x.Source == m.Source }) {
+		words, complaint, err := e.countFolders(ctx, m, c)
+		switch {
+		case err != nil:
+			return err
+		case complaint != "":
+			return fmt.Errorf("%w: %s: %s", errValidation, address, complaint)
+		case words != "":
+			how += "; " + words
+		}
+	}
+	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: how}))
+}
+
+// extraPass makes one more delta pass over a mailbox that the caller has to itself.
+func (e *Engine) extraPass(ctx context.Context, m plan.Mailbox) error {
+	if step, ok := e.Plan.Step("delta/" + m.Source); ok {
+		return e.onePass(ctx, step, m)
+	}
+	_, err := e.Systems.Copier().Pass(ctx, providers.PassSpec{Mailbox: m, Mode: providers.AfterFlip, Stop: e.Stop})
+	return err
 }
 
 // overLimit leaves out what is in quarantine: that is listed, and a person decides.

@@ -150,6 +150,7 @@ var checks = map[string]bool{
 	"mta_sts_allows_new_mx":        false,
 	"tlsa_fits_new_mx":             false,
 	"autodiscover_leads_to_target": false,
+	"autodiscover_as_outlook":      false,
 	"dnssec_valid":                 false,
 	"clock_right":                  false,
 	"source_keeps_accepting":       false,

@@ -203,7 +203,7 @@ var attributeTexts = map[string]map[string]attributeText{
 	},
 	"validation": {
 		"max_difference": {"string", `"1%"`, "share of a mailbox's messages that may be missing before another pass is made"},
-		"sample":         {"list of strings", "[]", "mailboxes to compare by content: heaviest, lightest, catch_all, random:N"},
+		"sample":         {"list of strings", "[]", "mailboxes whose folders are counted by both servers and that probes are sent to: heaviest, lightest, catch_all, random:N, addresses; without it one of each and three more"},
 	},
 	"validation.probe": {
 		"imap":        {"URL", "", "imaps://user@host[:port], to receive"},

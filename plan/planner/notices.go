@@ -89,6 +89,9 @@ func (p *planner) validation() {
 		for _, s := range p.steps {
 			flips = flips || s.Phase == plan.Flip && strings.HasPrefix(s.Address, "dns/"+d.Name+"/")
 		}
+		if p.has("dns/" + d.Name + "/CNAME/autodiscover") {
+			p.add(plan.Step{Address: "validate/autodiscover/" + d.Name, Phase: plan.Validate, Action: plan.Check, Undo: plan.NoneNeeded})
+		}
 		if flips {
 			p.add(plan.Step{Address: "validate/dns/" + d.Name, Phase: plan.Validate, Action: plan.Check, Undo: plan.NoneNeeded})
 		}
