@@ -34,6 +34,7 @@ CREATE TABLE journal (
 	data  TEXT    NOT NULL DEFAULT '{}' -- JSON object
 );
 CREATE INDEX journal_step ON journal(step);
+` + journalEvent + `
 CREATE TABLE holder (
 	one     INTEGER PRIMARY KEY CHECK (one = 1),
 	pid     INTEGER NOT NULL,
@@ -43,6 +44,9 @@ CREATE TABLE holder (
 	beat    INTEGER NOT NULL
 );
 `
+
+// journalEvent is what Recent goes by. Files that have it not yet get it when they are opened.
+const journalEvent = `CREATE INDEX IF NOT EXISTS journal_event ON journal(event, step);`
 
 // DamagedError says that the state file can't be trusted. Nothing was
 // changed: the file is kept for a restore from a backup.
@@ -112,7 +116,13 @@ func (d *DB) migrate() error {
 	}
 	switch {
 	case version == schemaVersion:
-		return d.check(tx)
+		if err := d.check(tx); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(journalEvent); err != nil {
+			return d.wrap(err)
+		}
+		return d.wrap(tx.Commit())
 	case version > schemaVersion:
 		return fmt.Errorf("the state file %s was written by a newer mxodus (format %d, this one knows %d): use that version", d.path, version, schemaVersion)
 	}
@@ -182,9 +192,56 @@ func (d *DB) Append(ctx context.Context, entries ...Entry) error {
 	return d.wrap(tx.Commit())
 }
 
+// Look opens the state of the migration in dir to read it. Unlike Open it makes nothing, and it
+// doesn't look the whole file over first, which takes a second for a large one: damage is
+// found where it is read, and is a *DamagedError then.
+func Look(dir string) (*DB, error) {
+	path := Path(dir)
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open the state file: %w", err)
+	}
+	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_query_only=1")
+	if err != nil {
+		return nil, fmt.Errorf("open the state file: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	d := &DB{db: db, path: path}
+	var version int
+	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return nil, errors.Join(d.wrap(err), db.Close())
+	}
+	if version != schemaVersion {
+		return nil, errors.Join(fmt.Errorf("the state file %s has format %d, this mxodus knows %d", path, version, schemaVersion), db.Close())
+	}
+	return d, nil
+}
+
+// Recent is Entries(ctx, 0) without most of those of one event, which comes again and again for
+// each step: of these it has the last keep of each step.
+func (d *DB) Recent(ctx context.Context, event string, keep int) ([]Entry, error) {
+	return d.entries(ctx, `SELECT seq, at, plan, step, event, data FROM journal WHERE seq IN (
+		SELECT seq FROM journal WHERE event < ?1 UNION ALL SELECT seq FROM journal WHERE event > ?1 UNION ALL
+		SELECT seq FROM (SELECT seq, ROW_NUMBER() OVER (PARTITION BY step ORDER BY seq DESC) AS back FROM journal WHERE event = ?1) WHERE back <= ?2)
+		ORDER BY seq`, event, keep)
+}
+
+// LastPlan is the plan of the newest entry that has one, "" when there is none.
+func (d *DB) LastPlan(ctx context.Context) (string, error) {
+	var digest string
+	err := d.db.QueryRowContext(ctx, "SELECT plan FROM journal WHERE plan <> '' ORDER BY seq DESC LIMIT 1").Scan(&digest)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return digest, d.wrap(err)
+}
+
 // Entries returns what was appended after seq, oldest first.
 func (d *DB) Entries(ctx context.Context, after int64) ([]Entry, error) {
-	rows, err := d.db.QueryContext(ctx, "SELECT seq, at, plan, step, event, data FROM journal WHERE seq > ? ORDER BY seq", after)
+	return d.entries(ctx, "SELECT seq, at, plan, step, event, data FROM journal WHERE seq > ? ORDER BY seq", after)
+}
+
+func (d *DB) entries(ctx context.Context, query string, args ...any) ([]Entry, error) {
+	rows, err := d.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, d.wrap(err)
 	}

@@ -143,21 +143,12 @@ func (a *app) lastApplied(ctx context.Context) (string, error) {
 	if !state.Exists(a.dir) {
 		return "", nil
 	}
-	db, err := state.Open(a.dir)
+	db, err := state.Look(a.dir)
 	if err != nil {
 		return "", err
 	}
 	defer db.Close()
-	entries, err := db.Entries(ctx, 0)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range slices.Backward(entries) {
-		if e.Plan != "" {
-			return e.Plan, nil
-		}
-	}
-	return "", nil
+	return db.LastPlan(ctx)
 }
 
 // knownPlans are all plans in plans/ by digest, also rollback plans. Files that

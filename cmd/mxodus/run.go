@@ -13,6 +13,7 @@ import (
 	"github.com/mxodus/mxodus/plan/apply"
 	"github.com/mxodus/mxodus/plan/config"
 	"github.com/mxodus/mxodus/plan/inventory"
+	"github.com/mxodus/mxodus/plan/planfile"
 	"github.com/mxodus/mxodus/state"
 )
 
@@ -32,6 +33,23 @@ func (r *running) close() { r.db.Close() }
 // journal. Systems are wired only when world is set. An empty path is the plan
 // that was applied last, else the newest one.
 func (a *app) openRun(ctx context.Context, path string, world bool) (*running, error) {
+	return a.openJournal(ctx, path, world, state.Open, func(db *state.DB) ([]state.Entry, error) { return db.Entries(ctx, 0) })
+}
+
+// openStatus is openRun for what only shows where the migration is: it has no systems and, of the
+// passes over each mailbox, which are most of a long journal, the last ones alone.
+func (a *app) openStatus(ctx context.Context) (*running, error) {
+	open := state.Look
+	if !state.Exists(a.dir) {
+		open = state.Open
+	}
+	return a.openJournal(ctx, "", false, open, func(db *state.DB) ([]state.Entry, error) { return db.Recent(ctx, apply.PassEvent, recentPasses) })
+}
+
+// recentPasses are more than any status goes by: what converged(n) asks for, and a rate.
+const recentPasses = 12
+
+func (a *app) openJournal(ctx context.Context, path string, world bool, open func(string) (*state.DB, error), read func(*state.DB) ([]state.Entry, error)) (*running, error) {
 	loaded, err := a.load()
 	if err != nil {
 		return nil, err
@@ -52,12 +70,12 @@ func (a *app) openRun(ctx context.Context, path string, world bool) (*running, e
 	if inv == nil {
 		return nil, exitWith(exitRefused, fmt.Errorf("there is no %s beside the plan: mxodus plan writes it", lockFile))
 	}
-	db, err := state.Open(a.dir)
+	db, err := open(a.dir)
 	if err != nil {
 		return nil, err
 	}
 	r := &running{loaded: loaded, plan: p, inv: inv, db: db}
-	entries, err := db.Entries(ctx, 0)
+	entries, err := read(db)
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -135,7 +153,8 @@ func holder(command string) state.Holder {
 	return state.Holder{PID: os.Getpid(), Host: host, Command: "mxodus " + command}
 }
 
-// planFile is the file in plans/ of the plan with that digest, "" when there is none.
+// planFile is the file in plans/ of the plan with that digest, "" when there is none. Whether the file
+// is sound is found when it is read.
 func (a *app) planFile(digest string) string {
 	entries, err := os.ReadDir(a.path(plansDir))
 	if err != nil {
@@ -143,10 +162,7 @@ func (a *app) planFile(digest string) string {
 	}
 	for _, e := range entries {
 		path := filepath.Join(a.path(plansDir), e.Name())
-		if filepath.Ext(path) != ".plan" {
-			continue
-		}
-		if p, _, err := a.readPlan(path); err == nil && p.Digest == digest {
+		if filepath.Ext(path) == ".plan" && planfile.DigestLine(path) == digest {
 			return path
 		}
 	}

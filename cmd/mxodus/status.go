@@ -15,12 +15,15 @@ import (
 )
 
 func newStatus(a *app) *cobra.Command {
-	var detailed, watch bool
+	var detailed, watch, metrics bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Where the migration is, what is next and when, who is needed",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if metrics && (watch || a.json) {
+				return usage("-metrics goes with neither -watch nor -json")
+			}
 			for {
 				s, err := a.status(cmd.Context())
 				if err != nil {
@@ -29,9 +32,12 @@ func newStatus(a *app) *cobra.Command {
 				if watch && a.stdoutTTY {
 					fmt.Fprint(a.stdout, "\x1b[H\x1b[2J")
 				}
-				if a.json {
+				switch {
+				case metrics:
+					err = render.StatusMetrics(a.stdout, s)
+				case a.json:
 					err = render.StatusJSON(a.stdout, s)
-				} else {
+				default:
 					err = render.StatusText(a.stdout, s, a.screen())
 				}
 				if err != nil {
@@ -50,13 +56,14 @@ func newStatus(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit 3 when the migration is not complete")
+	cmd.Flags().BoolVar(&metrics, "metrics", false, "write metrics in the text format of Prometheus")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show again every two seconds")
 	return cmd
 }
 
 // status reads plan, journal, approvals and clock, and nothing else.
 func (a *app) status(ctx context.Context) (render.Status, error) {
-	r, err := a.openRun(ctx, "", false)
+	r, err := a.openStatus(ctx)
 	if err != nil {
 		return render.Status{}, err
 	}
@@ -146,6 +153,9 @@ func (a *app) statusView(r *running, st apply.Status, running string) render.Sta
 		v.Failures = append(v.Failures, render.Failure{Step: f.Step, Error: f.Words, At: f.At, Remedy: "mend it and run mxodus apply again"})
 	}
 	v.Unsure = st.Unsure
+	if d := st.NextDelta; d != nil {
+		v.NextDelta = &render.NextDelta{At: d.At, Mailboxes: d.Mailboxes, Known: d.Known, Messages: d.Messages, Octets: d.Octets, Takes: d.Takes}
+	}
 	for _, c := range r.engine.Convergence() {
 		rs := render.RecordServers{Step: c.Step}
 		for _, s := range c.Servers {

@@ -45,7 +45,7 @@ const (
 	evDone      = "done"          // data.how
 	evFailed    = "failed"        // data.error, data.reason
 	evDrift     = "drift"         // data.want, data.found
-	evPass      = "pass"          // data is a passEntry
+	evPass      = PassEvent       // data is a passEntry
 	evTold      = "told"          // a person was told what to do
 	evWord      = "word"          // a person said that it is done
 	evSending   = "sending"       // data.to
@@ -56,6 +56,9 @@ const (
 	evStraggler = "straggler"     // mail reached the source after the flip; data is a Straggler
 	evProbe     = "probe"         // a message of a probe was sent, found or given up; data is a ProbeResult
 )
+
+// PassEvent is the event of a pass, by far the most frequent one of a journal.
+const PassEvent = "pass"
 
 // passEntry is what the journal keeps of a pass.
 type passEntry struct {
@@ -129,6 +132,7 @@ type Record struct {
 	lastSeq    int64
 	snapshots  map[string][]plan.RRset
 	mailPass   map[string]time.Time // last pass of any kind, by source address
+	traces     map[string]brought   // likewise: what it brought
 	stragglers map[string]Straggler // by key
 	probes     map[string]bool      // Message-IDs of probes
 	policies   map[string][]seenPolicy
@@ -160,7 +164,7 @@ func NewRecord(p *plan.Plan, entries []state.Entry) *Record {
 	r := &Record{
 		plan: p, keys: map[string]string{}, steps: map[string]*StepState{},
 		ends: map[plan.Phase]time.Time{}, gates: map[string]time.Time{}, checks: map[string]Answer{},
-		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{},
+		closed: map[string]bool{}, snapshots: map[string][]plan.RRset{}, mailPass: map[string]time.Time{}, traces: map[string]brought{},
 		stragglers: map[string]Straggler{}, probes: map[string]bool{}, policies: map[string][]seenPolicy{},
 	}
 	for _, s := range p.Steps {
@@ -213,6 +217,7 @@ func (r *Record) fold(e state.Entry) {
 	}
 	if e.Event == evPass {
 		if kind, address, ok := strings.Cut(e.Step, "/"); ok && kind != "carry_back" {
+			r.traced(address, e)
 			r.mailPass[address] = e.At
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/timeline"
 	"github.com/mxodus/mxodus/providers"
 )
 
@@ -27,6 +28,7 @@ type Status struct {
 	Tasks     []plan.Step // by-hand steps that wait for a person
 	Unsure    []string    // recipients whose notice may not have arrived
 	Flipped   time.Time
+	NextDelta *NextDelta   // nil: no further pass is planned
 	Late      []LateSender // hosts that sent mail to the old MX after the flip
 	Converges time.Time    // when the delta passes will probably be over; zero: not foreseeable, or they are
 }
@@ -105,7 +107,7 @@ func (e *Engine) Status() (Status, error) {
 		default:
 			s.Waiting++
 		}
-		w, err := e.waitsFor(o, step, now)
+		w, err := e.waitsFor(o, t, step, now)
 		if err != nil {
 			return Status{}, err
 		}
@@ -119,6 +121,7 @@ func (e *Engine) Status() (Status, error) {
 	}
 	s.Late = LateSenders(e.Record.Stragglers())
 	s.Converges = o.converges()
+	s.NextDelta = o.nextDelta(o.passesDue(now), e.Parallel)
 	s.Waits = earliest(s.Waits)
 	s.Next = mostPressing(s.Waits)
 	for _, m := range e.Migration.Mailboxes {
@@ -128,8 +131,7 @@ func (e *Engine) Status() (Status, error) {
 }
 
 // waitsFor is what a step waits for, as far as the journal and the approvals tell.
-func (e *Engine) waitsFor(o outlook, s plan.Step, now time.Time) (*Waiting, error) {
-	t := o.times()
+func (e *Engine) waitsFor(o outlook, t timeline.Times, s plan.Step, now time.Time) (*Waiting, error) {
 	st := e.Record.State(s.Address)
 	if b := o.blocked(s, t, now); b != nil {
 		if b.Kind == Dependency {

@@ -6,11 +6,14 @@
 package planfile
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -213,4 +216,19 @@ func header(data []byte) (string, error) {
 		return "", &DigestError{Line: line, File: want}
 	}
 	return want, nil
+}
+
+// DigestLine is what the second line of the file at path says, "" when it says nothing. It is not
+// checked: Decode does that.
+func DigestLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(io.LimitReader(f, 4096))
+	if !lines.Scan() || !lines.Scan() {
+		return ""
+	}
+	return strings.TrimPrefix(lines.Text(), "# ")
 }

@@ -35,6 +35,7 @@ type Status struct {
 	Late      []LateSender
 	Servers   []RecordServers // of the records of the flip that were written
 	Running   string          // who holds the lease, in words; "" = nobody
+	NextDelta *NextDelta      // nil: no further pass is planned
 }
 
 // StepCounts add up to the plan's steps. ByHand are those of the waiting ones
@@ -56,6 +57,15 @@ type Next struct {
 	Step  string
 	Until time.Time // zero: not known
 	Who   string    // who is needed, in words; "" = nobody
+}
+
+// NextDelta is what the next round of passes is expected to bring.
+type NextDelta struct {
+	At               time.Time
+	Mailboxes, Known int // Known: those whose figures are in the sums
+	Messages         int
+	Octets           int64
+	Takes            time.Duration
 }
 
 // Blocker is a check that says no.
@@ -104,6 +114,7 @@ func StatusText(w io.Writer, s Status, screen Screen) error {
 	t.header()
 	t.phases()
 	t.next()
+	t.delta()
 	t.toDo()
 	t.servers()
 	t.trouble()
@@ -234,6 +245,27 @@ func (t *statusText) next() {
 	if n.Kind == "approval" && n.Gate != "" {
 		t.para(cyan, "    ", "mxodus approve "+t.esc(n.Gate))
 	}
+}
+
+// delta forecasts the next round of passes.
+func (t *statusText) delta() {
+	d := t.s.NextDelta
+	if d == nil || t.s.Complete {
+		return
+	}
+	t.heading("Next passes", "")
+	text := "over " + plural(d.Mailboxes, "mailbox", "mailboxes") + ", from " + t.cal.full(d.At)
+	if d.Known == 0 {
+		t.para("", "    ", text+"; what they bring is known after the second pass over a mailbox")
+		return
+	}
+	text += fmt.Sprintf(": about %s, %s, %s", plural(d.Messages, "message", "messages"), Size(d.Octets), Span(d.Takes))
+	if d.Known < d.Mailboxes {
+		text += fmt.Sprintf(" for %d of them, by their last two passes", d.Known)
+	} else {
+		text += ", by the last two passes"
+	}
+	t.para("", "    ", text)
 }
 
 func (t *statusText) toDo() {

@@ -22,6 +22,7 @@ type statusJSON struct {
 	Number    int               `json:"number"`
 	At        time.Time         `json:"at"`
 	Rollback  plan.Phase        `json:"rollback,omitempty"`
+	NextDelta *nextDeltaJSON    `json:"next_delta,omitempty"`
 	Since     *time.Time        `json:"since"`
 	Running   string            `json:"running,omitempty"`
 	Phases    []phaseStatusJSON `json:"phases"`
@@ -48,6 +49,16 @@ type nextJSON struct {
 	Step  string     `json:"step,omitempty"`
 	Until *time.Time `json:"until"`
 	Who   string     `json:"who,omitempty"`
+}
+
+// nextDeltaJSON forecasts the next round of passes; the sums are over the mailboxes that are known.
+type nextDeltaJSON struct {
+	At        time.Time `json:"at"`
+	Mailboxes int       `json:"mailboxes"`
+	Known     int       `json:"known"`
+	Messages  int       `json:"messages"`
+	Octets    int64     `json:"octets"`
+	Seconds   float64   `json:"seconds"`
 }
 
 type mailboxJSON struct {
@@ -107,6 +118,9 @@ func StatusJSON(w io.Writer, s Status) error {
 	}
 	if s.Next != nil {
 		out.Next = &nextJSON{s.Next.Kind, s.Next.Gate, s.Next.Step, known(s.Next.Until), s.Next.Who}
+	}
+	if d := s.NextDelta; d != nil {
+		out.NextDelta = &nextDeltaJSON{d.At, d.Mailboxes, d.Known, d.Messages, d.Octets, d.Takes.Seconds()}
 	}
 	for _, b := range s.BlockedBy {
 		out.BlockedBy = append(out.BlockedBy, b.Check)

@@ -95,6 +95,7 @@ func Forecast(p *plan.Plan, est *inventory.Estimates, a Assume) []Row {
 
 type forecaster struct {
 	plan   *plan.Plan
+	phases map[plan.Phase][]plan.Step
 	assume Assume
 	octets int64
 	known  bool // octets are known
@@ -106,7 +107,10 @@ func newForecaster(p *plan.Plan, est *inventory.Estimates, a Assume) *forecaster
 	if err != nil {
 		loc = time.UTC
 	}
-	f := &forecaster{plan: p, assume: a.Defaults(p, est), times: Times{Cutover: p.Cutover, Loc: loc, Start: map[plan.Phase]time.Time{}, End: map[plan.Phase]time.Time{}}}
+	f := &forecaster{plan: p, phases: map[plan.Phase][]plan.Step{}, assume: a.Defaults(p, est), times: Times{Cutover: p.Cutover, Loc: loc, Start: map[plan.Phase]time.Time{}, End: map[plan.Phase]time.Time{}}}
+	for _, s := range p.Steps {
+		f.phases[s.Phase] = append(f.phases[s.Phase], s)
+	}
 	if est != nil {
 		for _, s := range p.Steps {
 			if address, ok := strings.CutPrefix(s.Address, "copy/"); ok {
@@ -276,12 +280,4 @@ func (f *forecaster) flipped() []Flipped {
 	return list
 }
 
-func (f *forecaster) steps(ph plan.Phase) []plan.Step {
-	var list []plan.Step
-	for _, s := range f.plan.Steps {
-		if s.Phase == ph {
-			list = append(list, s)
-		}
-	}
-	return list
-}
+func (f *forecaster) steps(ph plan.Phase) []plan.Step { return f.phases[ph] }
