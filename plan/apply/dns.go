@@ -247,7 +247,25 @@ func (e *Engine) settleBegun(ctx context.Context, s plan.Step) (made bool, err e
 	if err != nil || !reached(list) {
 		return false, nil // not made: the gate is asked
 	}
+	if side := e.sinceSnapshot(ctx, zone, d.domain, list); len(side) > 0 {
+		e.emit(Event{Type: "note", Phase: plan.Flip, Step: s.Address, Text: "records that the plan does not name differ from the snapshot before the flip", Lines: side})
+	}
 	return true, e.note(ctx, entriesFor(steps, evApplied, entryData{How: "already"})...)
+}
+
+// sinceSnapshot are the records that the plan doesn't name and that differ from the zone's
+// snapshot before the flip. Some time after it nobody can tell whose change that is:
+// it is said, and taken back only right after the write.
+func (e *Engine) sinceSnapshot(ctx context.Context, zone providers.Zone, domain string, list []record) []string {
+	before, ok := e.Record.snapshot(domain)
+	if !ok {
+		return nil
+	}
+	after, complete, err := zone.Records(ctx)
+	if err != nil || !complete {
+		return nil
+	}
+	return unplanned(before, after, list)
 }
 
 // write makes the changes and finds out what became of them when no answer

@@ -50,22 +50,38 @@ func (e *Engine) gate(ctx context.Context, name string, s plan.Step, now time.Ti
 	if gs.open && !gs.asked.After(now) && now.Sub(gs.asked) < freshness {
 		return nil, nil
 	}
-	if w := e.pausing(name, gs, now); w != nil {
-		return w, nil
+	if w, err := e.pausing(g, gs, s.Phase, now); w != nil || err != nil {
+		return w, err
 	}
 	return e.ask(ctx, g, s.Phase, now)
 }
 
-// pausing spares the checks while a shut gate was looked at a moment ago.
-func (e *Engine) pausing(name string, gs gateState, now time.Time) *Waiting {
+// roundShare is how much longer a shut gate is left alone than its questions took, and
+// longestPause the bound of that: a round logs in to every mailbox, and hosts count logins.
+const (
+	roundShare   = 10
+	longestPause = time.Minute
+)
+
+// pausing spares the checks while a shut gate was looked at a moment ago. An
+// approval that was the only thing missing ends the pause: its file is looked for each time.
+func (e *Engine) pausing(g plan.Gate, gs gateState, phase plan.Phase, now time.Time) (*Waiting, error) {
 	if gs.open || gs.looked.IsZero() {
-		return nil
+		return nil, nil
 	}
 	pause := min(max(gs.looked.Sub(gs.since)/10, pollMin), pollMax)
+	pause = max(pause, min(roundShare*gs.looked.Sub(gs.asked), longestPause))
 	if !now.Before(gs.looked.Add(pause)) {
-		return nil
+		return nil, nil
 	}
-	return gs.waiting(name)
+	w := gs.waiting(g.Name)
+	if w.Kind == WaitApproval {
+		_, missing, err := e.approvals(g, phase, gs.answers, now)
+		if err != nil || len(missing) == 0 {
+			return nil, err
+		}
+	}
+	return w, nil
 }
 
 func (gs gateState) waiting(name string) *Waiting {

@@ -180,7 +180,31 @@ func (e *Engine) validateDNS(ctx context.Context, s plan.Step, domain string) er
 	if len(wrong) > 0 {
 		return fmt.Errorf("%w: %s: %s", errValidation, domain, strings.Join(wrong, "; "))
 	}
-	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: fmt.Sprintf("%d answers as planned", n)}))
+	how := fmt.Sprintf("%d answers as planned", n)
+	if side := e.otherChanges(ctx, domain); len(side) > 0 {
+		how += fmt.Sprintf("; beside the flip %d record sets have changed since its snapshot: %s", len(side), strings.Join(head(side, 5), "; "))
+	}
+	return e.note(ctx, stepEntry(s.Address, evDone, entryData{How: how}))
+}
+
+// otherChanges are the records of the zone that differ from the snapshot before the flip
+// and are not the plan's.
+func (e *Engine) otherChanges(ctx context.Context, domain string) []string {
+	zone, err := e.Systems.Zone(domain)
+	if err != nil {
+		return nil
+	}
+	var list []record
+	for _, s := range e.Plan.Steps {
+		at, err := parseDNS(s.Address)
+		if err != nil || at.domain != domain || unknown(s) {
+			continue
+		}
+		if r, err := planned(s, at); err == nil {
+			list = append(list, r)
+		}
+	}
+	return e.sinceSnapshot(ctx, zone, domain, list)
 }
 
 // archive writes each mailbox's manifest to archive/ and keeps the digests,

@@ -310,7 +310,10 @@ func (r *Record) foldRun(e state.Entry, d entryData) {
 	case evFlip:
 		r.flipped, r.touched = e.At, true
 	case evSnapshot:
-		r.snapshots[d.Domain] = d.Sets
+		delete(r.snapshots, d.Domain)
+		if d.Complete {
+			r.snapshots[d.Domain] = d.Sets
+		}
 	case evBackPlan:
 		r.backPlan, r.backFile = d.Of, d.File
 	case evStraggler:
@@ -363,6 +366,15 @@ func (r *Record) policyHistory(domain string) []seenPolicy {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.policies[domain])
+}
+
+// snapshot is the whole zone as it was before the flip was last written; false where it
+// could not be listed, or the flip was not written.
+func (r *Record) snapshot(domain string) ([]plan.RRset, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sets, ok := r.snapshots[domain]
+	return sets, ok
 }
 
 // newest is the time of the newest entry.
