@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/providers"
@@ -32,19 +33,45 @@ func (r *run) resolveAll(ctx context.Context, doubts []manifest.Message) error {
 			return err
 		}
 	}
-	var jobs []job
-	for _, id := range order {
-		jobs = append(jobs, func(ctx context.Context, w *worker) error { return r.resolve(ctx, w, id, byTarget[id]) })
+	// Two looks at each folder, with some time between them: the same time for all folders.
+	var mu sync.Mutex
+	first := map[int64][]uint32{}
+	jobs := make([]job, len(order))
+	for i, id := range order {
+		jobs[i] = func(ctx context.Context, w *worker) error {
+			t, err := r.targetByID(id)
+			if err != nil {
+				return err
+			}
+			_, uids, _, err := r.unclaimed(ctx, w, t, byTarget[id])
+			mu.Lock()
+			first[id] = uids
+			mu.Unlock()
+			return err
+		}
+	}
+	if err := r.do(ctx, 1+len(doubts)/1000, jobs); err != nil {
+		return err
+	}
+	if err := r.sleepBetweenLooks(ctx); err != nil {
+		return err
+	}
+	for i, id := range order {
+		jobs[i] = func(ctx context.Context, w *worker) error { return r.resolve(ctx, w, id, byTarget[id], first[id]) }
 	}
 	return r.do(ctx, 1+len(doubts)/1000, jobs)
+}
+
+func (r *run) sleepBetweenLooks(ctx context.Context) error {
+	return r.sleep(ctx, min(r.target.grace(), time.Second), "looking twice for messages that were sent without an answer")
 }
 
 // maxScans is how often a target folder is looked at that won't stand still.
 const maxScans = 20
 
 // resolve looks for messages of one target folder: among the UIDs that were
-// given out since their intents and that nobody has claimed, by content.
-func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []manifest.Message) error {
+// given out since their intents and that nobody has claimed, by content. first is what was there at the first look.
+func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []manifest.Message, first []uint32) error {
 	t, err := r.targetByID(targetID)
 	if err != nil {
 		return err
@@ -53,7 +80,7 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 	if doubts, err = r.current(ctx, doubts); err != nil || len(doubts) == 0 {
 		return err
 	}
-	var uids []uint32
+	uids := first
 	var sel imap.Selected
 	var gaps gaps
 	for scan := 0; ; scan++ {
@@ -61,14 +88,14 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 		if sel, uids, gaps, err = r.unclaimed(ctx, w, t, doubts); err != nil {
 			return err
 		}
-		if scan > 0 && slices.Equal(before, uids) {
+		if before != nil && slices.Equal(before, uids) {
 			break
 		}
 		if scan == maxScans {
 			return &providers.Error{Op: "look for messages in folder", Subject: t.Name, Reason: providers.Throttled,
 				Err: fmt.Errorf("it did not stand still during %d looks", maxScans)}
 		}
-		if err := r.sleep(ctx, min(r.target.grace(), time.Second), "looking twice for messages that were sent without an answer"); err != nil {
+		if err := r.sleepBetweenLooks(ctx); err != nil {
 			return err
 		}
 	}
