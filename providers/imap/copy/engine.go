@@ -43,13 +43,14 @@ type Engine struct {
 	slots       map[string]*slots
 	paces       map[string]*pace
 	throughputs map[string]*throughput
+	tempos      map[string]*tempo
 }
 
 var _ providers.Copier = (*Engine)(nil)
 
 // New returns an engine. It touches nothing yet.
 func New(o Options) *Engine {
-	return &Engine{o: o, memory: newBudget(memoryBudget), disk: newBudget(spoolBudget), slots: map[string]*slots{}, paces: map[string]*pace{}, throughputs: map[string]*throughput{}}
+	return &Engine{o: o, memory: newBudget(memoryBudget), disk: newBudget(spoolBudget), slots: map[string]*slots{}, paces: map[string]*pace{}, throughputs: map[string]*throughput{}, tempos: map[string]*tempo{}}
 }
 
 // ends returns the two sides of a mailbox.

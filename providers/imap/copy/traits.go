@@ -101,5 +101,7 @@ func (it *item) plainer(refusal error) bool {
 }
 
 // room is how many messages a batch may hold: as many as may be refused without the server ending
-// the session.
-func (w *writer) room() int { return max(1, min(batchMessages, w.dst.Tolerance()-w.unheard)) }
+// the session, and as it lets us send at once.
+func (w *writer) room() int {
+	return max(1, min(batchMessages, w.dst.Tolerance()-w.unheard, w.tempo.room(w.unheard)))
+}

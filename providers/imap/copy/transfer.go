@@ -190,7 +190,7 @@ func (r *run) stream(ctx context.Context, w *worker, folders []*folder) error {
 		close(items)
 		readErr <- err
 	}()
-	out := &writer{r: r, w: w, dst: dst, items: items}
+	out := &writer{r: r, w: w, tempo: r.e.tempoOf(r.target), dst: dst, items: items}
 	werr := out.run(ctx)
 	cancel()
 	for it := range items {

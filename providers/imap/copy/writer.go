@@ -16,6 +16,7 @@ import (
 type writer struct {
 	r     *run
 	w     *worker
+	tempo *tempo
 	dst   session
 	items <-chan *item
 
@@ -258,7 +259,7 @@ func (w *writer) send(ctx context.Context) error {
 	if err := w.r.stopped(); err != nil {
 		return err
 	}
-	for len(w.flights) > 0 && (w.dst.Worn() || w.unheard+len(w.batch) > w.dst.Tolerance()) {
+	for len(w.flights) > 0 && (w.dst.Worn() || w.unheard+len(w.batch) > w.dst.Tolerance() || len(w.batch) > w.tempo.room(w.unheard)) {
 		if err := w.land(ctx); err != nil {
 			return err
 		}
@@ -320,12 +321,29 @@ func (w *writer) way(ctx context.Context, t *target) (raw string, window uint32,
 	return t.Raw, t.window(), 0, nil
 }
 
+// pace tells the tempo how a batch went.
+func (w *writer) pace(results []imap.Appended, flying int, err error) {
+	taken, throttled := 0, providers.ReasonOf(err) == providers.Throttled
+	for _, a := range results {
+		if a.Done {
+			taken++
+		}
+		throttled = throttled || providers.ReasonOf(a.Err) == providers.Throttled
+	}
+	if throttled {
+		w.tempo.throttled(flying)
+	} else {
+		w.tempo.taken(taken)
+	}
+}
+
 // land waits for the answers to the oldest batch and decides on each message.
 func (w *writer) land(ctx context.Context) error {
 	fl := w.flights[0]
 	w.flights, w.flying, w.unheard = w.flights[1:], w.flying-fl.octets, w.unheard-len(fl.items)
 	results, err := fl.wait()
 	lost := err != nil
+	w.pace(results, len(fl.items)+w.unheard, err)
 	if lost {
 		w.r.quiet.Store(w.r.e.o.Clock.Now().UnixNano())
 	}
