@@ -36,6 +36,7 @@ type applyView struct {
 	before map[string]int        // quarantined before this run, by mailbox
 	now    map[string]int
 	shown  map[string]bool // steps whose first pass was shown
+	ended  map[string]bool // mailboxes whose pass of this round is over
 	err    error
 }
 
@@ -49,6 +50,9 @@ const (
 	redraw    = 120 * time.Millisecond
 	oneMinute = time.Minute
 )
+
+// briefPass is how long a pass may take without a line of its own off a terminal.
+const briefPass = 10 * time.Second
 
 // event shows one event. It may be called from several goroutines.
 func (v *applyView) event(ev apply.Event) {
@@ -122,6 +126,10 @@ func (v *applyView) print(line string) {
 func (v *applyView) count(ev apply.Event) {
 	address := mailboxIn(ev.Step)
 	delete(v.at, address)
+	if v.ended == nil || len(v.at) == 0 {
+		v.ended = map[string]bool{} // the round is over
+	}
+	v.ended[address] = true
 	r := ev.Result
 	v.total.Copied += r.Copied
 	v.total.Flags += r.Flags
@@ -254,6 +262,9 @@ func (v *applyView) progress(ev apply.Event) {
 		return
 	}
 	for _, a := range slices.Sorted(maps.Keys(v.at)) {
+		if ev.At.Sub(v.at[a].began) < briefPass {
+			continue // most of them are over before anybody has read the line
+		}
 		v.print(ev.At.In(v.loc).Format("15:04:05") + "  " + v.bar(v.at[a], ev.At))
 	}
 }
@@ -287,7 +298,7 @@ func (v *applyView) draw() {
 // sum is the progress of all mailboxes that are being copied.
 func (v *applyView) sum(addresses []string) progressAt {
 	all := progressAt{began: v.clock.Now()}
-	all.Mailbox = fmt.Sprintf("all %d mailboxes being copied", len(addresses))
+	all.Mailbox = fmt.Sprintf("%d under way, %d ended", len(addresses), len(v.ended))
 	for _, a := range addresses {
 		p := v.at[a]
 		if p.began.Before(all.began) {

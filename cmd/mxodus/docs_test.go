@@ -169,6 +169,12 @@ func TestDocsHCL(t *testing.T) {
 	for _, page := range pages(t) {
 		for i, block := range blocks(t, page, "hcl") {
 			n++
+			block = strings.ReplaceAll(block, "…", "x") // what is left out
+			// A block that stands within another one is shown without it.
+			first, _, _ := strings.Cut(block, " ")
+			if around, ok := map[string]string{"record": "dns \"by_hand\" {}\ndomain \"acme.example\" {\n%s}\n", "phase": "schedule {\n%s}\n", "probe": "validation {\n%s}\n"}[first]; ok {
+				block = fmt.Sprintf(around, block)
+			}
 			files := map[string]string{"page.mx.hcl": block, "frame.mx.hcl": "secret \"frame\" {\n  env = \"X\"\n}\n",
 				"mailboxes.csv": "address,target,name,kind,license,wave\nanna@acme.example,anna@acme.example,Anna,,,1\n", "aliases.csv": "alias,address\ninfo@acme.example,anna@acme.example\n",
 				"forwarders.csv": "address,deliver\n", "notices/cutover.txt": "Soon.\n"}
@@ -294,5 +300,33 @@ func TestPlanFormatPage(t *testing.T) {
 				t.Errorf("docs/plan-format.md has %s, and plans don't", name[1])
 			}
 		}
+	}
+}
+
+// TestReadmePicture: what the README shows as a plan is what the program prints for the example.
+func TestReadmePicture(t *testing.T) {
+	shown := blocks(t, "../../README.md", "")
+	if len(shown) == 0 {
+		t.Fatal("the README shows no plan")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../../examples/ionos-to-microsoft365")); err != nil {
+		t.Fatal(err)
+	}
+	a, out, errOut := program(dir, "", false)
+	a.environ = append(a.environ, "COLUMNS=88")
+	if code := a.main(context.Background(), []string{"plan", "-offline"}); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	rest := out.String()
+	for line := range strings.SplitSeq(strings.TrimSpace(shown[0]), "\n") {
+		if strings.TrimSpace(line) == "…" || line == "" {
+			continue
+		}
+		i := strings.Index(rest, line+"\n")
+		if i < 0 {
+			t.Fatalf("the program doesn't print this line, or not in this place:\n%s\n%s", line, out)
+		}
+		rest = rest[i+len(line):]
 	}
 }
