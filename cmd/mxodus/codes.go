@@ -112,6 +112,7 @@ var codes = []code{
 	{planChecks, "licenses_enough", "The tenant has too few licences.", "Buy more, or give fewer mailboxes that licence."},
 	{planChecks, "license_named", "A mailbox has no licence and the configuration names none.", "Name one, or make it a shared_mailbox."},
 	{planChecks, "usage_location_named", "A mailbox has no usage location, without which no licence is given.", "Set usage_location."},
+	{planChecks, "oversize_limit", "oversize.limit is more than the target can be raised to.", "Set it to what the line says; larger messages are quarantined."},
 	{planChecks, "address_taken", "The target gives this address to somebody else.", "Take it away there, or change the configuration."},
 	{planChecks, "address_of_other_kind", "The address is there as something else.", "Rename or remove the one at the target, or change the configuration."},
 	{planChecks, "catch_all", "The target has no catch-all mailboxes; a rule takes their place.", "Where you can, give every address that still gets mail an alias."},

@@ -102,6 +102,22 @@ func (p *planner) checkCatchAll() {
 	}
 }
 
+// largestAt is what a kind of target can be set to take at most, in octets.
+var largestAt = map[string]int64{"microsoft365": 150 << 20}
+
+// checkLimits finds sizes of message that a target can't be raised to.
+func (p *planner) checkLimits() {
+	for _, host := range p.m.Targets {
+		if most := largestAt[host.Kind]; most > 0 && host.Oversize.Limit > most {
+			p.find(plan.Finding{
+				Check: "oversize_limit", Severity: plan.Blocks, Subject: host.Key(), Pos: host.Pos,
+				Summary: fmt.Sprintf("%s takes messages of %s at most, and oversize.limit is %s", host.Key(), mega(most), mega(host.Oversize.Limit)),
+				Remedy:  fmt.Sprintf("set oversize.limit to %dMB or less: larger messages are quarantined", most>>20),
+			})
+		}
+	}
+}
+
 // messageLimits are the largest messages that mailboxes of a kind take where
 // nothing else is said, in octets.
 var messageLimits = map[string]int64{"microsoft365": 35 << 20, "google_workspace": 35_651_584}

@@ -314,6 +314,8 @@ func TestTenantFindings(t *testing.T) {
 			"usage_location_named", plan.Blocks, "usage_location"},
 		{"catch-all", func(m *plan.Migration, _ *inventory.Inventory) { m.Mailboxes[0].Kind = plan.CatchAllMailbox },
 			"catch_all", plan.Warns, "no catch-all mailboxes"},
+		{"messages larger than the target takes", func(m *plan.Migration, _ *inventory.Inventory) { m.Targets[0].Oversize.Limit = 151 << 20 },
+			"oversize_limit", plan.Blocks, "150 MB at most"},
 		{"alias of somebody else", func(_ *plan.Migration, inv *inventory.Inventory) {
 			inv.Addresses = []inventory.Address{{Host: "microsoft365", Address: "sales@lab.example", Exists: true, Kind: "alias", Deliver: []string{"jens@lab.example"}}}
 		}, "address_taken", plan.Blocks, "belongs to jens@lab.example"},

@@ -39,6 +39,7 @@ func Make(in Input) *plan.Plan {
 	p.checkAddresses()
 	p.checkLicenses()
 	p.checkCatchAll()
+	p.checkLimits()
 	p.checkFolders()
 	p.checkSigning()
 	p.checkTimes()
