@@ -245,3 +245,19 @@ func TestNoSecretInErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestForwarderThatKeeps: one that a person made is seen as such, and before it forwards it isn't.
+func TestForwarderThatKeeps(t *testing.T) {
+	w := newWorld(t, microsoft365test.Application(), microsoft365test.Trouble{})
+	w.double.AddUser("bills@acme.onmicrosoft.com", "bills")
+	q := providers.DirectoryQuery{Forwarders: []plan.Forwarder{{Address: "bills@acme.onmicrosoft.com", Deliver: []string{"x@elsewhere.example"}, KeepCopy: true}}}
+	for _, to := range []string{"", "x@elsewhere.example"} {
+		w.double.Lock()
+		w.double.Mailboxes[0].Forward = to
+		w.double.Unlock()
+		f, err := w.tenant.Observe(t.Context(), q)
+		if err != nil || len(f.Addresses) != 1 || f.Addresses[0].Kind != "forwarder" || f.Addresses[0].KeepCopy != (to != "") || (len(f.Addresses[0].Deliver) == 1) != (to != "") {
+			t.Errorf("forwards to %q: %+v, %v", to, f.Addresses, err)
+		}
+	}
+}

@@ -42,6 +42,14 @@ func (o *observer) address(ctx context.Context, address string, want inventory.A
 		return err
 	}
 	switch {
+	case ok && strings.EqualFold(box.Address, address) && want.Kind == "forwarder" && want.KeepCopy:
+		// A mailbox of its own that sends on. Where to is shown by names of recipients, and is the person's who made it.
+		a := inventory.Address{Host: o.t.host.Key(), Address: address, Exists: true, Kind: "forwarder", KeepCopy: box.Forwards()}
+		if a.KeepCopy {
+			a.Deliver = want.Deliver
+		}
+		o.facts.Addresses = append(o.facts.Addresses, a)
+		return nil
 	case ok && strings.EqualFold(box.Address, address):
 		o.belongs(address, "mailbox", box.Address)
 		return nil
@@ -107,6 +115,18 @@ func (o *observer) list(ctx context.Context, address string, g exchange.Group, w
 
 // addressByGraph is the same as far as Graph tells.
 func (o *observer) addressByGraph(ctx context.Context, address string, want inventory.Address) error {
+	if want.Kind == "forwarder" && want.KeepCopy {
+		u, ok, err := o.user(ctx, address)
+		if err != nil {
+			return err
+		}
+		a := inventory.Address{Host: o.t.host.Key(), Address: address, Exists: ok && u.HasAddress(address)}
+		if a.Exists {
+			a.Kind, a.KeepCopy, a.Deliver = "forwarder", true, want.Deliver
+		}
+		o.facts.Addresses = append(o.facts.Addresses, a)
+		return nil
+	}
 	if o.all != nil {
 		if u, ok := o.all.byAddress[strings.ToLower(address)]; ok {
 			if strings.EqualFold(u.Mail, address) {

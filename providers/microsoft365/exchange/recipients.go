@@ -24,7 +24,14 @@ type Mailbox struct {
 	Receive   Size      `json:"MaxReceiveSize"`
 	Send      Size      `json:"MaxSendSize"`
 	Quota     Size      `json:"ProhibitSendReceiveQuota"`
+
+	Forward     string   `json:"ForwardingAddress"`     // a recipient, by its name
+	ForwardSMTP string   `json:"ForwardingSmtpAddress"` // "smtp:who@outside"
+	Keeps       flexBool `json:"DeliverToMailboxAndForward"`
 }
+
+// Forwards reports whether mail to the mailbox is sent on, and kept too.
+func (m Mailbox) Forwards() bool { return (m.Forward != "" || m.ForwardSMTP != "") && bool(m.Keeps) }
 
 // ID is what a cmdlet finds the mailbox by without mistake.
 func (m Mailbox) ID() string {

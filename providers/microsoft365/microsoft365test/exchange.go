@@ -213,6 +213,7 @@ func mailboxJSON(m *Mailbox) map[string]any {
 	return map[string]any{
 		"Guid": m.GUID, "Identity": m.Name, "ExternalDirectoryObjectId": m.Object, "DisplayName": m.Name, "PrimarySmtpAddress": m.Address, "UserPrincipalName": m.Address,
 		"EmailAddresses": list, "RecipientTypeDetails": kind, "MaxReceiveSize": size(m.Receive), "MaxSendSize": size(m.Send), "ProhibitSendReceiveQuota": "50 GB (53,687,091,200 bytes)",
+		"ForwardingAddress": orNull(m.Forward), "ForwardingSmtpAddress": nil, "DeliverToMailboxAndForward": m.Forward != "",
 	}
 }
 

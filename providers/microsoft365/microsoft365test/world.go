@@ -99,6 +99,7 @@ type Mailbox struct {
 	Shared                      bool
 	Aliases                     []string
 	Receive, Send               int64
+	Forward                     string // sends on to, and keeps
 	IMAP                        bool
 	Full                        map[string]time.Time // who may open it, by address or object id, since when
 	SendAs                      map[string]bool
