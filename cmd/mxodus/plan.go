@@ -110,7 +110,7 @@ func (a *app) plan(ctx context.Context, o planOptions) error {
 // writeScripts writes, beside a plan that is saved, what it leaves to a person in Exchange Online.
 func (a *app) writeScripts(p *plan.Plan, m *plan.Migration, out string) (names []string, err error) {
 	for _, h := range m.Targets {
-		if out == "" || h.Kind != "microsoft365" || h.Settings["exchange"] != "by_hand" {
+		if out == "" || h.Kind != "microsoft365" {
 			continue
 		}
 		name := strings.TrimSuffix(out, ".plan") + "-exchange.ps1"
