@@ -86,6 +86,7 @@ func (a *app) apply(ctx context.Context, path string, o applyOptions) error {
 	if err := hooks.remember(ctx); err != nil {
 		return err
 	}
+	e.Documents = func(ctx context.Context) (map[string][]byte, error) { return a.documents(ctx, r) }
 	e.Events = func(ev apply.Event) {
 		view.event(ev)
 		hooks.event(ctx, ev)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
@@ -52,6 +54,11 @@ func wholeMigration(t *testing.T, w *world, messages int) {
 	}
 
 	w.finished(f)
+	for _, name := range []string{"archive/report.html", "archive/report.json", "archive/" + w.people[0] + ".jsonl"} {
+		if sum := sha256.Sum256([]byte(f.read(name))); !strings.Contains(f.read("archive/SHA256SUMS"), hex.EncodeToString(sum[:])+"  "+strings.TrimPrefix(name, "archive/")) {
+			t.Errorf("%s is not the file whose digest was archived", name)
+		}
+	}
 	n := w.compare()
 	if n <= w.planted {
 		t.Errorf("%d messages at the new host, %d were planted at the old one, and more came meanwhile", n, w.planted)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,6 +56,19 @@ func (a *app) signOff(ctx context.Context, html string) error {
 		return render.ReportJSON(a.stdout, rep)
 	}
 	return render.ReportText(a.stdout, rep, a.screen())
+}
+
+// documents are the report's files for the archive.
+func (a *app) documents(ctx context.Context, r *running) (map[string][]byte, error) {
+	rep, err := a.reportOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var page, object bytes.Buffer
+	if err := errors.Join(render.ReportHTML(&page, rep), render.ReportJSON(&object, rep)); err != nil {
+		return nil, err
+	}
+	return map[string][]byte{"report.html": page.Bytes(), "report.json": object.Bytes()}, nil
 }
 
 // reportOf is made from plan, journal and manifests.

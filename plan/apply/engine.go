@@ -33,6 +33,10 @@ type Engine struct {
 	Dir       string        // the migration's folder: approvals, plans, archive
 	Events    func(Event)   // may be nil; called from one goroutine at a time
 
+	// Documents are files for the archive besides the manifests, by name: the report as it is
+	// when the hold ends. May be nil.
+	Documents func(context.Context) (map[string][]byte, error)
+
 	Wait     bool            // sleep through waits instead of parking
 	Stop     <-chan struct{} // closed: finish what is in flight and return
 	Mailbox  string          // only this source address is copied; "" = all

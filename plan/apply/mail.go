@@ -207,7 +207,7 @@ func (e *Engine) otherChanges(ctx context.Context, domain string) []string {
 	return e.sinceSnapshot(ctx, zone, domain, list)
 }
 
-// archive writes each mailbox's manifest to archive/ and keeps the digests,
+// archive writes each mailbox's manifest to archive/, with what Documents gives beside them, and keeps the digests,
 // beside the files in the form that sha256sum -c reads.
 func (e *Engine) archive(ctx context.Context, steps []plan.Step) error {
 	dir := filepath.Join(e.Dir, "archive")
@@ -221,6 +221,19 @@ func (e *Engine) archive(ctx context.Context, steps []plan.Step) error {
 			return err
 		}
 		files[name] = sum
+	}
+	if e.Documents != nil {
+		documents, err := e.Documents(ctx)
+		if err != nil {
+			return fmt.Errorf("write the report for the archive: %w", err)
+		}
+		for name, text := range documents {
+			if err := state.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+				return err
+			}
+			sum := sha256.Sum256(text)
+			files[name] = hex.EncodeToString(sum[:])
+		}
 	}
 	var sums strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(files)) {
