@@ -129,6 +129,9 @@ func (t *Tenant) principal(ctx context.Context) (exchange.ServicePrincipal, bool
 			return p, true, err
 		}
 	}
+	if cantTell(err) {
+		err = nil // then it is made, and whoever is there already stays
+	}
 	return exchange.ServicePrincipal{}, false, err
 }
 
@@ -153,11 +156,12 @@ func (t *Tenant) ensurePrincipal(ctx context.Context) (exchange.ServicePrincipal
 	if err := thereIs(err); err != nil {
 		return p, err
 	}
-	p, ok, err = t.principal(ctx)
-	if err == nil && !ok {
-		err = notYet("make Exchange know the application", client, "it was told and doesn't show it yet", nil)
-	}
-	return p, err
+	// By the object id it is found, also before Exchange shows it in its list.
+	p = exchange.ServicePrincipal{App: client, Object: object}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known = p
+	return p, nil
 }
 
 func (t *Tenant) enterpriseApplication(ctx context.Context, client string) (string, error) {
