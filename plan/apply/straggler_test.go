@@ -10,6 +10,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/state"
 )
 
 // Arrivals are what the world's source has got, some of it before the flip.
@@ -43,11 +44,14 @@ func TestStragglersAreRecordedWithTheirSender(t *testing.T) {
 				Header: fmt.Appendf(nil, "Received: from %s (%s [%s]) by mx.old.example with ESMTP id 1; Fri, 15 Jan 2027 17:00:01 +0000\r\nReceived: from innocent.example (innocent.example [198.51.100.9]) by %s with SMTP id 1; Fri, 15 Jan 2027 17:00:00 +0000\r\nFrom: Shop <News%d@%s>\r\n\r\n", host, host, ip, host, uid, host)})
 			w.pending[address] = append(w.pending[address], 1)
 		}
+		// Our own message by the old MX is nobody to tell.
+		j.entries = append(j.entries, state.Entry{Seq: 1, Step: "validate/probe/trip/old", Event: evProbe, Data: []byte(`{"Way":"old","ID":"5@x"}`)})
 		go func() {
 			late(anna, 1, -time.Hour, "early.example", "192.0.2.1") // before the flip: no straggler
 			late(anna, 2, 10*time.Minute, "shop.example", "192.0.2.2")
 			late(jens, 3, 11*time.Minute, "shop.example", "192.0.2.3")
 			late(anna, 4, 40*time.Minute, "bank.example", "192.0.2.4")
+			late(anna, 5, 41*time.Minute, "outside.example", "192.0.2.5")
 		}()
 		e := engine(m, p, w, j, dir)
 		upToHold(t, e, 5*time.Hour)
