@@ -207,7 +207,7 @@ func (d *demo) verdict() error {
 		return exitWith(exitFailed, fmt.Errorf("%d differences between the old server and the new one", len(problems)))
 	}
 	d.say(d.paint("32", fmt.Sprintf("Both servers were read once more, past mxodus: %s messages, each at the new server exactly", render.Count(int64(n)))))
-	d.say(d.paint("32", "once, with the same octets, flags, date and folder; the zone is as planned."))
+	d.say(d.paint("32", "once, with the same content, date and folder and the flags that Exchange keeps; the zone is as planned."))
 	return nil
 }
 

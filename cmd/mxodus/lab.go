@@ -34,7 +34,7 @@ const labEvery = 300 * time.Millisecond
 // lab is a company's servers without a migration: whoever learns mxodus is the
 // administrator. The panels of both hosts are text files with an address a line.
 type lab struct {
-	*demoWorld
+	*labWorld
 	app   *app
 	dir   string
 	there map[string]bool // addresses that each panel has now, by file and address
@@ -60,7 +60,7 @@ func (a *app) runLab(ctx context.Context, dir string, base, messages int) error 
 		return err
 	}
 	defer w.close()
-	l := &lab{demoWorld: w, app: a, dir: dir, there: map[string]bool{}, boxes: map[string]bool{}}
+	l := &lab{labWorld: w, app: a, dir: dir, there: map[string]bool{}, boxes: map[string]bool{}}
 	if err := l.files(); err != nil {
 		return err
 	}
@@ -85,8 +85,8 @@ func (a *app) runLab(ctx context.Context, dir string, base, messages int) error 
 
 // newLabWorld is the demo's company at known ports. Some of its mail is for an address that
 // nobody has listed.
-func newLabWorld(a *app, base, messages int) (w *demoWorld, err error) {
-	w = &demoWorld{clock: a.clock, played: map[string]bool{}, direct: map[string][]imaptest.Mail{}, key: demoKey()}
+func newLabWorld(a *app, base, messages int) (w *labWorld, err error) {
+	w = &labWorld{clock: a.clock, key: demoKey()}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -110,7 +110,7 @@ func newLabWorld(a *app, base, messages int) (w *demoWorld, err error) {
 	if w.ns1, err = dnstest.Listen(at(labDNS), &w.key, w.zone); err != nil {
 		return nil, fmt.Errorf("%w; -ports takes other ports", err)
 	}
-	if w.newMX, err = smtptest.Start(smtptest.Config{Listen: at(labMX), Deliver: w.deliver(w.new, true)}); err != nil {
+	if w.newMX, err = smtptest.Start(smtptest.Config{Listen: at(labMX), Deliver: w.deliver}); err != nil {
 		return nil, fmt.Errorf("%w; -ports takes other ports", err)
 	}
 	if err = w.plant(messages); err != nil {
@@ -132,7 +132,7 @@ func (l *lab) files() error {
 	c.Comma = ';'
 	rows := [][]string{{"E-Mail-Adresse", "Anzeigename", "Kennwort", "Neues Kennwort"}}
 	for i, p := range demoPeople {
-		rows = append(rows, []string{p, []string{"Anna Weber", "Jens Jansen", "Kasse"}[i], demoPassword, demoPassword})
+		rows = append(rows, []string{p, demoNames[i], demoPassword, demoPassword})
 	}
 	if err := c.WriteAll(rows); err != nil {
 		return err
