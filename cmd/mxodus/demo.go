@@ -23,12 +23,13 @@ func newDemo(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "A whole migration on embedded servers, in about a minute",
-		Long: "demo starts two IMAP servers, two name servers and two mail exchangers in this\n" +
-			"process, on random ports of the loopback interface, and migrates a small company from\n" +
-			"one to the other: plan, apply, flip, delta, validation, hold, decommission. A colleague\n" +
-			"who approves and a late sender are played by the program. It ends with exit code 6\n" +
-			"when a message is missing, doubled or altered.\n\n" +
-			"With -servers it only starts such servers and waits: the tutorial migrates them by hand.",
+		Long: "demo starts a mail host as IONOS has it, a Microsoft 365 tenant, two name servers and two\n" +
+			"mail exchangers in this process, on random ports of the loopback interface, and migrates a\n" +
+			"small company from one to the other: plan, apply, flip, delta, validation, hold,\n" +
+			"decommission. The doubles behave as the vendors' hosts are known to: throttling, lost\n" +
+			"answers, messages rendered anew. A colleague who approves and a late sender are played by\n" +
+			"the program. It ends with exit code 6 when a message is missing, doubled or altered.\n\n" +
+			"With -servers it only starts two plain hosts and waits: the tutorial migrates them by hand.",
 		Example: "  mxodus demo\n  mxodus demo -dir demo-files\n  mxodus demo -servers -dir lab",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

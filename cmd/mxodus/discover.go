@@ -161,8 +161,12 @@ func (o observation) json() discoverJSON {
 func (o observation) text(a *app) error {
 	j := o.json()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s, %s; %s with %s; %s seen as recipients.\n",
-		counted(j.Mailboxes, "mailbox", "mailboxes"), counted(int(j.Messages), "message", "messages"), render.Size(j.Octets),
+	messages := counted(int(j.Messages), "message", "messages")
+	if j.Octets > 0 || j.Messages == 0 { // many hosts don't tell (no STATUS=SIZE)
+		messages += ", " + render.Size(j.Octets)
+	}
+	fmt.Fprintf(&b, "%s, %s; %s with %s; %s seen as recipients.\n",
+		counted(j.Mailboxes, "mailbox", "mailboxes"), messages,
 		counted(j.Domains, "domain", "domains"), counted(j.RecordSets, "record set", "record sets"), counted(j.Recipients, "address", "addresses"))
 	for _, m := range j.Missing {
 		fmt.Fprintf(&b, "  not at the target yet: %s\n", render.Escape(m))

@@ -117,7 +117,10 @@ func planFacts(o outline, est *inventory.Estimates) []string {
 		}
 	}
 	if messages > 0 {
-		facts = append(facts, Size(octets), plural(int(messages), "message", "messages"))
+		if octets > 0 || messages == 0 { // many hosts don't tell (no STATUS=SIZE)
+			facts = append(facts, Size(octets))
+		}
+		facts = append(facts, plural(int(messages), "message", "messages"))
 	}
 	return facts
 }
