@@ -16,20 +16,7 @@ import (
 func (r *run) enumerateAll(ctx context.Context) error {
 	// What an attempt has answered is not asked by the next.
 	if err := r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error {
-		for {
-			var list []*folder
-			for _, f := range r.folders {
-				if f.look.open && f.surveyed <= incomplete {
-					list = append(list, f)
-				}
-			}
-			if len(list) == 0 {
-				return nil
-			}
-			if err := r.survey(ctx, w, list); err != nil {
-				return err
-			}
-		}
+		return both(func() error { return r.surveyAll(ctx, w) }, func() error { r.prepareAhead(ctx, w); return nil })
 	}}); err != nil {
 		return err
 	}
@@ -50,6 +37,36 @@ func (r *run) enumerateAll(ctx context.Context) error {
 		r.moved = r.moved || g.Vanished > r.finished
 	}
 	return nil
+}
+
+// surveyAll surveys until there is nothing left that a survey can answer.
+func (r *run) surveyAll(ctx context.Context, w *worker) error {
+	for {
+		var list []*folder
+		for _, f := range r.folders {
+			if f.look.open && f.surveyed <= incomplete {
+				list = append(list, f)
+			}
+		}
+		if len(list) == 0 {
+			return nil
+		}
+		if err := r.survey(ctx, w, list); err != nil {
+			return err
+		}
+	}
+}
+
+// prepareAhead makes and opens the target's folders of those that were never copied, while the source is asked what is in them. What can't be
+// done now is tried again when there is something to copy, and told then.
+func (r *run) prepareAhead(ctx context.Context, w *worker) {
+	var list []*target
+	for _, f := range r.folders {
+		if f.Target == 0 && !f.failed {
+			list = append(list, f.target)
+		}
+	}
+	_, _ = r.prepare(ctx, w, list)
 }
 
 // stage is how far the survey of a folder is.
