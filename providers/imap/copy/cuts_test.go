@@ -52,6 +52,7 @@ func twoHundred() []imaptest.GeneratedMail {
 type pair struct {
 	src, dst server
 	next     int
+	grace    time.Duration // longer than what a server still does when its connection is gone
 	add      func(account string)
 }
 
@@ -72,7 +73,7 @@ var pairs = map[string]func(testing.TB) *pair{
 		}
 		a := imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: map[string]string{user: password}})
 		b := imaptest.StartDovecot(t, imaptest.DovecotOptions{Accounts: accounts})
-		return &pair{src: server{address: a.Address()}, dst: server{address: b.Address()}, add: func(string) {}}
+		return &pair{src: server{address: a.Address()}, dst: server{address: b.Address()}, grace: time.Second, add: func(string) {}}
 	},
 	"memory": func(t testing.TB) *pair {
 		var ends []*imaptest.Memory
@@ -85,7 +86,7 @@ var pairs = map[string]func(testing.TB) *pair{
 			ends = append(ends, m)
 		}
 		ends[0].AddAccount(user, password)
-		return &pair{src: server{address: ends[0].Address()}, dst: server{address: ends[1].Address()}, add: func(a string) { ends[1].AddAccount(a, password) }}
+		return &pair{grace: 30 * time.Millisecond, src: server{address: ends[0].Address()}, dst: server{address: ends[1].Address()}, add: func(a string) { ends[1].AddAccount(a, password) }}
 	},
 }
 
@@ -95,7 +96,7 @@ func (p *pair) cutBench(t *testing.T) (b *bench, source, target *imaptest.Cutter
 	source, target = imaptest.NewCutter(t, p.src.address), imaptest.NewCutter(t, p.dst.address)
 	b = newBench(t, p.src, p.fresh(), t.TempDir(), func(s, d *plan.Host) {
 		s.Port, d.Port = source.Port(), target.Port()
-		d.Limits.DoubtGrace = 30 * time.Millisecond
+		d.Limits.DoubtGrace = p.grace
 	})
 	b.mailbox.Deletes = "mirror"
 	return b, source, target

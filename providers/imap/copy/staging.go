@@ -168,6 +168,10 @@ func (r *run) empty(ctx context.Context, w *worker, s manifest.Staging) error {
 		if err != nil {
 			return err
 		}
+		// A server ends the session whose folder is deleted (Dovecot 2.3: "Selected mailbox was deleted").
+		if _, err := dst.Examine(ctx, "INBOX"); err != nil && dst.Err() != nil {
+			return err
+		}
 		if err := dst.Delete(ctx, s.Raw); err != nil && (dst.Err() != nil || providers.ReasonOf(err) != providers.NotFound) {
 			return err
 		}
@@ -205,7 +209,8 @@ func certain(rows []manifest.Message) bool {
 // lookInto finds out what of rows lies in a staging folder and returns what is to be moved. answered says that no
 // move is under way.
 func (r *run) lookInto(ctx context.Context, w *worker, s manifest.Staging, rows []manifest.Message, answered bool) (there bool, left []manifest.Message, err error) {
-	if !answered && slices.ContainsFunc(rows, func(m manifest.Message) bool { return m.Window != 0 }) {
+	begun := !answered && slices.ContainsFunc(rows, func(m manifest.Message) bool { return m.Window != 0 })
+	if begun {
 		// A MOVE without an answer may still be carried out.
 		if err := r.awaitQuiet(ctx, "some messages were moved without an answer: giving the target time"); err != nil {
 			return false, nil, err
@@ -215,16 +220,27 @@ func (r *run) lookInto(ctx context.Context, w *worker, s manifest.Staging, rows 
 	if err != nil {
 		return false, nil, err
 	}
-	uids := []uint32{}
-	_, err = dst.Examine(ctx, s.Raw)
-	switch {
-	case err == nil:
-		there = true
-		if err := dst.FetchMeta(ctx, "1:*", imap.FetchItems{}, func(m imap.Meta) error { uids = append(uids, m.UID); return nil }); err != nil {
+	there, uids, err := stagedUIDs(ctx, dst, s)
+	if err != nil {
+		return there, nil, err
+	}
+	for look := 0; begun && there; look++ {
+		// A MOVE of a message that another session is moving makes two of it (Dovecot 2.3), so nothing is
+		// moved again while the folder still changes.
+		before := uids
+		if err := r.sleepBetweenLooks(ctx); err != nil {
 			return there, nil, err
 		}
-	case dst.Err() != nil || providers.ReasonOf(err) != providers.NotFound:
-		return false, nil, err
+		if there, uids, err = stagedUIDs(ctx, dst, s); err != nil {
+			return there, nil, err
+		}
+		if slices.Equal(before, uids) {
+			break
+		}
+		if look == maxScans {
+			return there, nil, &providers.Error{Op: "look for messages in folder", Subject: s.Raw, Reason: providers.Throttled,
+				Err: fmt.Errorf("it did not stand still during %d looks", maxScans)}
+		}
 	}
 	found := map[uint32]bool{}
 	for _, u := range uids {
@@ -267,6 +283,20 @@ func (r *run) lookInto(ctx context.Context, w *worker, s manifest.Staging, rows 
 		r.copied(messages, octets)
 	}
 	return there, left, err
+}
+
+// stagedUIDs lists a staging folder. there is false when it is gone.
+func stagedUIDs(ctx context.Context, dst session, s manifest.Staging) (there bool, uids []uint32, err error) {
+	_, err = dst.Examine(ctx, s.Raw)
+	switch {
+	case err == nil:
+		err = dst.FetchMeta(ctx, "1:*", imap.FetchItems{}, func(m imap.Meta) error { uids = append(uids, m.UID); return nil })
+		slices.Sort(uids)
+		return true, uids, err
+	case dst.Err() == nil && providers.ReasonOf(err) == providers.NotFound:
+		return false, nil, nil
+	}
+	return false, nil, err
 }
 
 // identifyStaged gives messages of which it isn't known where in the staging folder they are their UIDs, by content.
@@ -372,13 +402,9 @@ type spot struct{ validity, uid uint32 }
 // err is the connection's end.
 func (r *run) transfer(ctx context.Context, dst session, s manifest.Staging, order []*target, byTarget map[*target][]manifest.Message) (placed map[uint32]spot, refusals map[*target]error, err error) {
 	placed, refusals = map[uint32]spot{}, map[*target]error{}
-	i := 0
-	err = dst.Visit(ctx, func() *imap.Visit {
-		if i == len(order) {
-			return nil
-		}
-		t := order[i]
-		i++
+	// One after the other: what a server has got ahead it may go on with when the connection is gone, and the fewer
+	// moves are in doubt the sooner it stands still.
+	for _, t := range order {
 		var uids []uint32
 		for _, m := range byTarget[t] {
 			uids = append(uids, m.StagedUID)
@@ -394,13 +420,16 @@ func (r *run) transfer(ctx context.Context, dst session, s manifest.Staging, ord
 		} else {
 			change.Copy = way
 		}
-		return &imap.Visit{Raw: s.Raw, Write: true, Change: change, Done: func(err error) {
+		visit := &imap.Visit{Raw: s.Raw, Write: true, Change: change, Done: func(err error) {
 			if err != nil {
 				refusals[t] = err
 			}
 		}}
-	})
-	return placed, refusals, err
+		if err := dst.Visit(ctx, func() (v *imap.Visit) { v, visit = visit, nil; return v }); err != nil {
+			return placed, refusals, err
+		}
+	}
+	return placed, refusals, nil
 }
 
 // moves reports whether the server moves messages in one step (RFC 6851).
