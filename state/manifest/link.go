@@ -3,6 +3,9 @@ package manifest
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
+	"os"
 	"strings"
 )
 
@@ -29,4 +32,27 @@ func (t *Tx) Learn(m Message) (made bool, err error) {
 	}
 	n, err := res.RowsAffected()
 	return n > 0, t.d.wrap(err)
+}
+
+// Backup writes a consistent copy of the manifest at path to file, also while a pass is under
+// way. An existing file is not overwritten.
+func Backup(ctx context.Context, path, file string) (err error) {
+	if _, err := os.Lstat(file); err == nil {
+		return fmt.Errorf("%s exists: name a new one", file)
+	}
+	d, err := View(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	// Not by the View's handle: SQLite takes VACUUM INTO for a write.
+	db, err := sql.Open("sqlite3", dsn(path))
+	if err != nil {
+		return fmt.Errorf("open the manifest: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", file); err != nil {
+		return d.wrap(err)
+	}
+	return os.Chmod(file, 0o600)
 }

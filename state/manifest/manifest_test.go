@@ -358,3 +358,24 @@ func TestViewReadsWhileAnotherWrites(t *testing.T) {
 		t.Error("a view took an update")
 	}
 }
+
+// TestBackupWhileAPassWrites: the copy is a manifest of its own, with what was durable at that moment.
+func TestBackupWhileAPassWrites(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	d, f, g := seeded(t, path)
+	update(t, d, func(tx *Tx) error { return tx.Intend(message(f, g, 1), at) })
+	file := filepath.Join(t.TempDir(), "copy.db")
+	if err := Backup(t.Context(), path, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := Backup(t.Context(), path, file); err == nil {
+		t.Error("an existing file was overwritten")
+	}
+	update(t, d, func(tx *Tx) error { return tx.Intend(message(f, g, 2), at) })
+	if doubts, err := open(t, file).Doubts(t.Context()); err != nil || len(doubts) != 1 || doubts[0].UID != 1 {
+		t.Errorf("the copy holds %+v, %v", doubts, err)
+	}
+	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the copy has mode %v, %v", fi.Mode(), err)
+	}
+}
