@@ -69,7 +69,10 @@ func (a *app) showFound(h found) error {
 		if h.Sender != "" {
 			fmt.Fprintf(&b, " from %s", render.Escape(h.Sender))
 		}
-		fmt.Fprintf(&b, ", Message-ID <%s>\n", render.Escape(h.MessageID))
+		if h.MessageID != "" {
+			fmt.Fprintf(&b, ", Message-ID <%s>", render.Escape(h.MessageID))
+		}
+		b.WriteByte('\n')
 	}
 	if len(h.Changed) > 0 {
 		fmt.Fprintf(&b, "  changed by the target: %s\n", render.Escape(strings.Join(h.Changed, ", ")))
