@@ -88,7 +88,7 @@ func carryBack(p *plan.Plan, copy plan.Step, after []string) plan.Step {
 	s := plan.Step{
 		Address: "carry_back/" + mailboxOf(copy), Phase: plan.Delta, Action: plan.Copy, From: copy.To, To: copy.From, After: after,
 		Repeat: 15 * time.Minute, Until: plan.Until{Converged: 3}, Expect: copy.Expect, Undo: plan.NoneNeeded,
-		Detail: []string{"add to the source what came to the target and did not come from the source; nothing else is written there"},
+		Detail: []string{"add to the source what came to the target and did not come from the source, by way of a folder that goes again; no message there is changed or deleted"},
 	}
 	if delta, ok := p.Step("delta/" + mailboxOf(copy)); ok {
 		s.Repeat = delta.Repeat

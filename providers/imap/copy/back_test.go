@@ -89,6 +89,11 @@ func TestCarriesBackWhatTheSourceNeverHad(t *testing.T) {
 				t.Errorf("what the source had was touched: %v", lines)
 			}
 			b.idle(providers.CarryBack)
+			for folder := range src.read(t) {
+				if strings.Contains(strings.ToLower(folder), "mxodus") {
+					t.Errorf("the folder %s is left at the source", folder)
+				}
+			}
 
 			// A second attempt: mail has come to both sides meanwhile.
 			src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "after the rollback")})
