@@ -3,7 +3,10 @@ package apply
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 )
 
@@ -35,4 +38,32 @@ func TestCountsOfFolders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// After the flip the new MX is asked for every address again.
+func TestNewMXIsAskedForEveryAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := fixture(time.Now().Add(3 * time.Hour))
+		m.Aliases = []plan.Alias{{Address: "info@acme.example", Deliver: "anna@acme.example", On: "imap.new"}}
+		p.Config = m.Digest()
+		w, j, dir := newWorld(), &memoryJournal{budget: -1}, t.TempDir()
+		w.knows["info@acme.example"] = true
+		go func() {
+			time.Sleep(time.Until(p.Cutover.Add(10 * time.Second)))
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.knows["info@acme.example"] = false
+		}()
+		upToHold(t, engine(m, p, w, j, dir), time.Hour)
+		const step = "validate/dns/acme.example"
+		e := engine(m, p, w, j, dir)
+		if st := e.Record.State(step); st.Failed == nil || !strings.Contains(st.Failed.Error, "does not take mail for info@acme.example") {
+			t.Errorf("%+v", st)
+		}
+		w.knows["info@acme.example"] = true
+		upToHold(t, e, 2*time.Hour)
+		if st := e.Record.State(step); !strings.Contains(st.How, "the new MX takes mail for 3 of 3 addresses, and for no random name") {
+			t.Errorf("%+v", st)
+		}
+	})
 }

@@ -177,10 +177,14 @@ func (e *Engine) validateDNS(ctx context.Context, s plan.Step, domain string) er
 			}
 		}
 	}
-	if len(wrong) > 0 {
+	words, refused := e.refusedByNewMX(ctx, domain)
+	if wrong = append(wrong, refused...); len(wrong) > 0 {
 		return fmt.Errorf("%w: %s: %s", errValidation, domain, strings.Join(wrong, "; "))
 	}
 	how := fmt.Sprintf("%d answers as planned", n)
+	if words != "" {
+		how += "; " + words
+	}
 	if side := e.otherChanges(ctx, domain); len(side) > 0 {
 		how += fmt.Sprintf("; beside the flip %d record sets have changed since its snapshot: %s", len(side), strings.Join(head(side, 5), "; "))
 	}
