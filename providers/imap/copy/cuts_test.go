@@ -148,7 +148,7 @@ func TestCutAtTaggedAnswers(t *testing.T) {
 				sides := map[string][]string{"source": source.Answered(), "target": target.Answered()}
 				points := pointsOf(sides)
 				cuts := 0
-				for _, i := range draw(t, len(points), 8) {
+				for _, i := range draw(t, len(points), 5) {
 					p := points[i]
 					t.Run(fmt.Sprintf("%s/%d %s/%v", p.side, p.n, sides[p.side][p.n-1], p.after), func(t *testing.T) {
 						b, source, target := pair.cutBench(t)
