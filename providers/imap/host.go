@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/mail"
 	"net/textproto"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/providers"
 )
@@ -22,15 +24,46 @@ var _ providers.MailHost = Host{}
 
 // Login logs in and out.
 func (h Host) Login(ctx context.Context, a providers.Account) error {
-	s, err := h.Connect(ctx, a)
-	if err != nil {
-		return err
+	return h.patiently(ctx, func() error {
+		s, err := h.Connect(ctx, a)
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	})
+}
+
+// How often a question is asked again that the host wants asked later, and the longest time that
+// is waited for that.
+const (
+	patience     = 5
+	longestPause = time.Minute
+)
+
+// patiently does something that only reads, and again after the time that the host named.
+func (h Host) patiently(ctx context.Context, do func() error) error {
+	for try := 0; ; try++ {
+		err := do()
+		e, ok := errors.AsType[*providers.Error](err)
+		if !ok || e.Reason != providers.Throttled || e.Wait <= 0 || e.Wait > longestPause || try == patience || h.Clock == nil {
+			return err
+		}
+		if err := h.Clock.Sleep(ctx, e.Wait); err != nil {
+			return err
+		}
 	}
-	return s.Close()
 }
 
 // Folders lists the account's folders by LIST and STATUS. Largest is not known.
-func (h Host) Folders(ctx context.Context, a providers.Account) ([]providers.Folder, error) {
+func (h Host) Folders(ctx context.Context, a providers.Account) (folders []providers.Folder, err error) {
+	err = h.patiently(ctx, func() error {
+		folders, err = h.folders(ctx, a)
+		return err
+	})
+	return folders, err
+}
+
+func (h Host) folders(ctx context.Context, a providers.Account) ([]providers.Folder, error) {
 	s, err := h.Connect(ctx, a)
 	if err != nil {
 		return nil, err
@@ -65,7 +98,15 @@ var recipientFields = []string{"Delivered-To", "X-Original-To", "Envelope-To", "
 // Envelope-To, To and Cc of the newest messages (highest UIDs) of each folder. Addresses come
 // back in lower case. A folder that can't be opened is left out: what is found is
 // evidence, and never proof of absence.
-func (h Host) Recipients(ctx context.Context, a providers.Account, domains []string, limit int) (map[string]int, error) {
+func (h Host) Recipients(ctx context.Context, a providers.Account, domains []string, limit int) (found map[string]int, err error) {
+	err = h.patiently(ctx, func() error {
+		found, err = h.recipients(ctx, a, domains, limit)
+		return err
+	})
+	return found, err
+}
+
+func (h Host) recipients(ctx context.Context, a providers.Account, domains []string, limit int) (map[string]int, error) {
 	s, err := h.Connect(ctx, a)
 	if err != nil {
 		return nil, err

@@ -282,6 +282,24 @@ func TestAMailboxThatIsNotReady(t *testing.T) {
 	}
 }
 
+// TestObservingWaits: a question that the host wants asked later is asked later.
+func TestObservingWaits(t *testing.T) {
+	t.Parallel()
+	w := newTenancy(t, microsoft365test.IMAPTrouble{ThrottleLogins: 2, ThrottleFetches: 3, Backoff: 41 * time.Millisecond})
+	h := imap.Host{Dialer: w.copier().Target}
+	for range 4 {
+		if err := h.Login(t.Context(), providers.Account{Address: anna}); err != nil {
+			t.Fatal(err)
+		}
+		if folders, err := h.Folders(t.Context(), providers.Account{Address: anna}); err != nil || len(folders) != 6 {
+			t.Fatalf("%d folders, %v", len(folders), err)
+		}
+	}
+	if !w.clock.waited(41 * time.Millisecond) {
+		t.Error("the wait that the server named was not kept")
+	}
+}
+
 // TestTokensEndMidSession: whatever the session does when its token ends, nothing is lost and
 // nothing is there twice, and another token is fetched for all at once.
 func TestTokensEndMidSession(t *testing.T) {
