@@ -7,12 +7,23 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // Claims calls fn for each message that is at the target, also for those that
 // the source no longer has.
 func (d *DB) Claims(ctx context.Context, fn func(Message) error) error {
 	return d.each(ctx, fn, "state=4 ORDER BY folder, uidvalidity, uid")
+}
+
+// LeftMirroring is when the first pass began that may only add at the target, because people work
+// there; the zero time when all passes so far were allowed to mirror.
+func (d *DB) LeftMirroring(ctx context.Context) (time.Time, error) {
+	var began sql.NullInt64
+	if err := d.read.QueryRowContext(ctx, "SELECT MIN(began) FROM pass WHERE mode <> 'before_flip'").Scan(&began); err != nil || !began.Valid {
+		return time.Time{}, d.wrap(err)
+	}
+	return time.Unix(0, began.Int64).UTC(), nil
 }
 
 // Learn writes that m is at m.TargetUID of m.Target without any of our doing: the

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
@@ -99,9 +100,11 @@ func (r *run) takeOver(ctx context.Context, o *manifest.DB) error {
 	if err != nil {
 		return err
 	}
-	if r.back {
-		r.baselines = places.baselines
+	flipped, err := o.LeftMirroring(ctx)
+	if err != nil {
+		return err
 	}
+	first := map[int64]time.Time{} // claim in each folder that we read
 	var rows []manifest.Message
 	save := func() error {
 		err := r.m.Update(ctx, func(t *manifest.Tx) error {
@@ -116,12 +119,25 @@ func (r *run) takeOver(ctx context.Context, o *manifest.DB) error {
 		return err
 	}
 	if err := o.Claims(ctx, func(m manifest.Message) error {
+		if at, ok := first[m.Target]; !ok || m.At.Before(at) {
+			first[m.Target] = m.At
+		}
 		if rows = append(rows, m); len(rows) < 500 {
 			return nil
 		}
 		return save()
 	}); err != nil {
 		return err
+	}
+	if r.back {
+		r.baselines = map[string]manifest.Numbers{}
+		for id, t := range places.targets {
+			// What was in a folder when the first message was put there was there before the
+			// migration; after the flip that may be mail that has come since.
+			if at, ok := first[id]; ok && (flipped.IsZero() || at.Before(flipped)) {
+				r.baselines[t.Raw] = t.Baseline
+			}
+		}
 	}
 	return save()
 }
@@ -132,12 +148,10 @@ type places struct {
 	targets map[int64]manifest.Target // likewise: places where we read them
 	ownFrom map[string]manifest.Folder
 	ownTo   map[string]manifest.Target
-
-	baselines map[string]manifest.Numbers // of the folders that we read, as they were before anything was put there
 }
 
 func newPlaces(ctx context.Context, own, other *manifest.DB) (*places, error) {
-	p := &places{folders: map[int64]manifest.Folder{}, targets: map[int64]manifest.Target{}, baselines: map[string]manifest.Numbers{}}
+	p := &places{folders: map[int64]manifest.Folder{}, targets: map[int64]manifest.Target{}}
 	folders, err := other.Folders(ctx)
 	if err != nil {
 		return nil, err
@@ -151,7 +165,6 @@ func newPlaces(ctx context.Context, own, other *manifest.DB) (*places, error) {
 	}
 	for _, t := range targets {
 		p.targets[t.ID] = t
-		p.baselines[t.Raw] = t.Baseline
 	}
 	if p.ownFrom, err = own.Folders(ctx); err != nil {
 		return nil, err

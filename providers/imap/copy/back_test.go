@@ -131,6 +131,22 @@ func TestCarriesBackAcrossNewUIDs(t *testing.T) {
 	b.idle(providers.CarryBack)
 }
 
+// TestAFolderThatPeopleMadeIsNoBaseline has a straggler reach a folder of the source whose name people
+// have given to a folder at the target after the flip: what they had there by then goes back, too.
+func TestAFolderThatPeopleMadeIsNoBaseline(t *testing.T) {
+	src, dst := memories(t)
+	dst.fill(t, []imaptest.GeneratedMail{mail("INBOX", "old at the target")})
+	src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one")})
+	b := newBench(t, src, dst, t.TempDir(), nil)
+	b.pass(providers.BeforeFlip)
+	dst.fill(t, []imaptest.GeneratedMail{mail("Project", "theirs")})
+	src.fill(t, []imaptest.GeneratedMail{mail("Project", "straggler")})
+	b.pass(providers.AfterFlip)
+	b.pass(providers.CarryBack)
+	b.idle(providers.CarryBack)
+	holds(t, "the source", src, "INBOX one", "Project straggler", "Project theirs")
+}
+
 // TestDoubtsOfTheOtherDirectionAreSettledFirst kills a pass in each direction when its messages are
 // stored and nobody has heard of it.
 func TestDoubtsOfTheOtherDirectionAreSettledFirst(t *testing.T) {
