@@ -35,7 +35,7 @@ type profile struct {
 // many are accounts for servers that want to know them before they start.
 func many() map[string]string {
 	accounts := map[string]string{}
-	for i := range 6000 {
+	for i := range 2 * (len(works)*2*len(imaptest.FaultKinds)**faultRounds + 1) {
 		accounts[fmt.Sprintf("u%d@acme.example", i)] = password
 	}
 	return accounts
