@@ -184,6 +184,17 @@ func TestParentAndZoneDiffer(t *testing.T) {
 	if want := tr.at("127.0.0.3", "127.0.0.4", "127.0.0.5"); err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}
+	parent, own, err := tr.observer(realClock{}).Delegation(t.Context(), "Acme.example.")
+	if wantParent, wantOwn := []string{"ns.hosting.example", "ns1.acme.example"}, []string{"ns1.acme.example", "ns5.acme.example"}; err != nil ||
+		!slices.Equal(parent, wantParent) || !slices.Equal(own, wantOwn) {
+		t.Errorf("the parent has %q, want %q; the zone has %q, want %q; %v", parent, wantParent, own, wantOwn, err)
+	}
+	// Given servers replace the delegation, and nobody is asked.
+	given := tr.observer(realClock{})
+	given.Servers = tr.at("127.0.0.3")
+	if parent, own, err := given.Delegation(t.Context(), "acme.example"); parent != nil || own != nil || err != nil {
+		t.Errorf("with given servers: %q, %q, %v", parent, own, err)
+	}
 }
 
 // TestDelegationOverV6: the addresses of both families are found and asked.
