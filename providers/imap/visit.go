@@ -314,7 +314,13 @@ func (sel *Selected) read(s *Session, resp wire.Response, permanent *bool) error
 func (sel *Selected) finish(st wire.Status, write, permanent bool) {
 	sel.ReadOnly = !write || st.Code == "READ-ONLY"
 	if !permanent {
+		// All flags can be kept then (RFC 3501 §7.1). FLAGS may name only those in use (go-imap's server).
 		sel.PermanentFlags = slices.Clone(sel.Flags)
+		for _, f := range []string{`\Answered`, `\Flagged`, `\Deleted`, `\Seen`, `\Draft`} {
+			if !slices.ContainsFunc(sel.PermanentFlags, func(have string) bool { return strings.EqualFold(have, f) }) {
+				sel.PermanentFlags = append(sel.PermanentFlags, f)
+			}
+		}
 	}
 	sel.AnyKeyword = slices.Contains(sel.PermanentFlags, `\*`)
 	sel.PermanentFlags = settable(sel.PermanentFlags)
