@@ -51,6 +51,7 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 		return err
 	}
 	var done []flagChange // whose base is what the source has now
+	var void []flagChange // that have no place any more
 	var later error       // a refusal that passes
 	stored, lostKeywords := 0, 0
 	i := 0
@@ -59,7 +60,8 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 			t, changes := targets[i], byTarget[order[i]]
 			i++
 			if t == nil {
-				continue // its users deleted it
+				void = append(void, changes...) // its users deleted it
+				continue
 			}
 			if refused[t] != nil {
 				r.refusedFolder(refused[t], &later)
@@ -95,6 +97,7 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 	}); err != nil {
 		return err
 	}
+	r.leaveOpen(done, void)
 	if err := inGroups(done, func(group []flagChange) error {
 		return r.m.Update(ctx, func(t *manifest.Tx) error {
 			for _, c := range group {
@@ -113,6 +116,19 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 	r.result.Flags += stored
 	r.result.KeywordsLost += lostKeywords
 	return later
+}
+
+// leaveOpen keeps the folders on the list whose changes of flags were not all made: the next pass looks at them again.
+func (r *run) leaveOpen(done, void []flagChange) {
+	settled := map[int64]bool{}
+	for _, c := range append(done[:len(done):len(done)], void...) {
+		settled[c.id] = true
+	}
+	for _, f := range r.folders {
+		for _, c := range f.flags {
+			f.partial = f.partial || !settled[c.id]
+		}
+	}
 }
 
 // refusedFolder takes note of a refusal that concerns one folder: it makes the pass an
