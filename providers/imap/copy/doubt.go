@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -124,6 +125,9 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 		if at, err = r.matchRendered(ctx, w, doubts, uids); err != nil {
 			return err
 		}
+		if !use && len(want) == len(have) {
+			pairUp(at, doubts, uids)
+		}
 		if strange = len(want) > len(at) && len(have) > len(at); strange && !r.rewrites.Load() {
 			keeps, err := r.keepsOctets(ctx, w.dst, t, sel)
 			if err != nil {
@@ -163,6 +167,42 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 		}
 	}
 	return nil
+}
+
+// pairUp gives each message in doubt that equals nothing a UID that equals nothing, where there are as many of
+// the one as of the other and nobody else writes to the folder: then each of them is there, whatever
+// the target has made of it. Which is which is by the order in which they were sent.
+func pairUp(at map[int64]uint32, doubts []manifest.Message, uids []uint32) {
+	taken := map[uint32]bool{}
+	for _, uid := range at {
+		taken[uid] = true
+	}
+	var free []uint32
+	for _, uid := range uids { // ascending
+		if !taken[uid] {
+			free = append(free, uid)
+		}
+	}
+	var rest []manifest.Message
+	for _, m := range doubts {
+		if at[m.ID] == 0 {
+			rest = append(rest, m)
+		}
+	}
+	if len(rest) != len(free) {
+		return
+	}
+	slices.SortFunc(rest, func(a, b manifest.Message) int {
+		return cmp.Or(cmp.Compare(a.Window, b.Window), cmp.Compare(a.UID, b.UID))
+	})
+	for i, m := range rest {
+		if free[i] < m.Window {
+			return // it was there before this one was sent
+		}
+	}
+	for i, m := range rest {
+		at[m.ID] = free[i]
+	}
 }
 
 // current returns those of doubts that still are, as the manifest has them now.

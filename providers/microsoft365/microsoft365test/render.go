@@ -41,7 +41,12 @@ func renderPart(octets []byte, top bool) ([]byte, bool) {
 		}
 		for i, f := range fields {
 			if strings.EqualFold(f.name, "Content-Type") {
-				fields[i].value = strings.Replace(f.value, boundary, other, 1)
+				// The parameter, not what else in the field spells like it.
+				at := strings.Index(strings.ToLower(f.value), "boundary")
+				if at < 0 {
+					return nil, false
+				}
+				fields[i].value = f.value[:at] + "boundary" + strings.Replace(f.value[at+len("boundary"):], boundary, other, 1)
 			}
 		}
 	case encoding == "base64":
