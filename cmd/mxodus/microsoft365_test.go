@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -167,8 +168,13 @@ func (w *tenantWorld) folder(p pace) *folder {
 // before has brought about.
 func TestToMicrosoft365(t *testing.T) {
 	t.Parallel()
-	w := startTenant(t, microsoft365test.Unpleasant(), microsoft365test.IMAPTrouble{NoUID: 7, MixItems: true, NonMail: true, StoredSize: true})
-	w.plant(plainMails(imaptest.Generate(7, 400)))
+	w := startTenant(t, microsoft365test.Unpleasant(), microsoft365test.IMAPTrouble{
+		ThrottleAppends: 41, ThrottleFetches: 61, ThrottleLogins: 9, RefuseLogins: 2, Backoff: 90 * time.Millisecond, ErrorLimit: true,
+		LoseAppends: 53, CutAppends: 59, LateAppends: 67, NoUID: 7, StoredSize: true, MixItems: true, Rev2: true, NonMail: true, Hidden: true,
+		ExpireMidway: 97, Render: microsoft365test.Renders,
+	})
+	mails := plainMails(imaptest.Generate(7, 400))
+	w.plant(mails)
 	f := w.folder(pace{lead: 40 * time.Second, provision: 39 * time.Second, notice: 5 * time.Second, repeat: 5 * time.Second, delta: 2 * time.Second, hold: 8 * time.Second})
 	f.run(0, "validate")
 	f.run(0, "doctor")
@@ -210,6 +216,38 @@ func TestToMicrosoft365(t *testing.T) {
 	}
 	f.run(0, "plan", "-detailed-exitcode")
 	w.whole(f)
+	w.rendered(mails)
+}
+
+// rendered looks for each message, as Exchange renders it, in the tenant.
+func (w *tenantWorld) rendered(mails []imaptest.GeneratedMail) {
+	w.t.Helper()
+	there := map[string]int{}
+	for _, p := range w.people {
+		got, err := w.boxes.Snapshot(p)
+		if err != nil {
+			w.t.Error(err)
+			continue
+		}
+		for _, folder := range got {
+			for _, m := range folder {
+				there[string(m.Octets)]++
+			}
+		}
+	}
+	missing := 0
+	for _, m := range mails {
+		if !bytes.Contains(m.Octets, []byte("\r\n\r\n")) {
+			continue // not planted: the embedded source would complete its header
+		}
+		text := string(microsoft365test.Render(m.Octets))
+		if there[text]--; there[text] < 0 {
+			missing++
+		}
+	}
+	if missing > 0 {
+		w.t.Errorf("%d of %d messages are not there with their content", missing, len(mails))
+	}
 }
 
 // plainMails are the mails that Exchange takes as they are: what it makes of the others is
