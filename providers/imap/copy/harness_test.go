@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"crypto/tls"
+	"flag"
 	"net"
 	"strings"
 	"sync"
@@ -253,6 +254,10 @@ func uidSet(uids ...uint32) goimap.UIDSet {
 func TestMain(m *testing.M) {
 	if runChild() {
 		return
+	}
+	// The tests that run side by side wait for servers and graces far more than they compute.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m, clientsOwn, doublesOwn)
 }

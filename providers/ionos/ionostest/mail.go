@@ -64,5 +64,8 @@ func (m *Mail) AddAccount(name, password string) {
 	m.Double.AddAccount(name)
 }
 
+// Enable makes the server take the account's logins with that password again.
+func (m *Mail) Enable(name, password string) { m.passwords.set(name, password) }
+
 // Disable makes the server refuse the account's logins from now on.
 func (m *Mail) Disable(name string) { m.passwords.set(name, "") }
