@@ -51,7 +51,7 @@ test: servers lint
 # scenarios against all profiles, with other points each time.
 TORTURE_ROUNDS ?= 14
 torture: servers
-	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy -all-points -fault-rounds $(TORTURE_ROUNDS) \
+	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy -all-points -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) \
 		| grep -E '^(---|ok|FAIL|panic)|faults|cuts|kills|resident|again:'
 
 FUZZ_TIME ?= 60s

@@ -20,7 +20,7 @@ import (
 
 var (
 	faultRounds = flag.Int("fault-rounds", 1, "how often each scenario runs against each profile, with other points of failure")
-	faultSeed   = flag.Uint64("fault-seed", 0, "what is drawn, 0 = by the day")
+	faultSeed   = flag.Uint64("fault-seed", 20783, "what is drawn; make torture takes another one each time")
 	faultCase   = flag.Int("fault-case", -1, "only this case, to see a failure again")
 )
 
@@ -176,9 +176,6 @@ var (
 // has nothing to do, and the manifest agrees with both servers.
 func TestFaults(t *testing.T) {
 	seed := *faultSeed
-	if seed == 0 {
-		seed = uint64(time.Now().Unix() / 86400)
-	}
 	var faults, pairs, runs, scenarios atomic.Int64
 	t.Run("all", func(t *testing.T) {
 		for _, p := range profiles {
@@ -290,10 +287,17 @@ func suffer(t *testing.T, p profile, address string, add func(string), number in
 			t.Logf("faults %+v\nstruck: %q\npasses that failed: %q", plan, struck, tried)
 		}
 	}()
-	b.pass(w.mode)
-	// What the engine was told wrongly may take a pass to be seen again.
-	if r := b.pass(w.mode); r.Doubt > 0 || r.Quarantined > 0 {
-		t.Errorf("without a fault: %+v", r)
+	var last providers.PassResult
+	// A person who runs it again asks for what was refused, too. What the engine was told wrongly may take a pass to be seen again.
+	for range 2 {
+		r, err := b.engine.pass(t.Context(), providers.PassSpec{Mailbox: b.mailbox, Mode: w.mode, Asked: true}, b.source, b.to)
+		if err != nil {
+			t.Fatalf("without a fault: %v", err)
+		}
+		last = r
+	}
+	if last.Doubt > 0 || last.Quarantined > 0 {
+		t.Errorf("without a fault: %+v", last)
 	}
 	b.idle(w.mode)
 	c.compare(b, w)
