@@ -87,10 +87,10 @@ var pairs = map[string]func(testing.TB) *pair{
 	},
 }
 
-// cutBench is an engine with a cutter before each side.
-func (p *pair) cutBench(t *testing.T) (b *bench, source, target *imaptest.Cutter) {
+// cutBench is an engine with a meddler before each side.
+func (p *pair) cutBench(t *testing.T) (b *bench, source, target *imaptest.Meddler) {
 	t.Helper()
-	source, target = imaptest.NewCutter(t, p.src.address), imaptest.NewCutter(t, p.dst.address)
+	source, target = imaptest.NewMeddler(t, p.src.address), imaptest.NewMeddler(t, p.dst.address)
 	b = newBench(t, p.src, p.fresh(), t.TempDir(), func(s, d *plan.Host) {
 		s.Port, d.Port = source.Port(), target.Port()
 		d.Limits.DoubtGrace = p.grace
@@ -118,6 +118,13 @@ type point struct {
 	side  string
 	n     int
 	after bool
+}
+
+func (p point) fault() imaptest.Fault {
+	if p.after {
+		return imaptest.Fault{Kind: imaptest.CutAfterAnswer, At: p.n}
+	}
+	return imaptest.Fault{Kind: imaptest.CutBeforeAnswer, At: p.n}
 }
 
 func pointsOf(sides map[string][]string) (points []point) {
@@ -149,14 +156,14 @@ func TestCutAtTaggedAnswers(t *testing.T) {
 					p := points[i]
 					t.Run(fmt.Sprintf("%s/%d %s/%v", p.side, p.n, sides[p.side][p.n-1], p.after), func(t *testing.T) {
 						b, source, target := pair.cutBench(t)
-						cutter := source
+						meddler := source
 						if p.side == "target" {
-							cutter = target
+							meddler = target
 						}
-						cutter.CutAt(p.n, p.after)
+						meddler.Plan(p.fault())
 						b.finishes(mode)
-						cuts += cutter.Cuts()
-						cutter.CutAt(0, false)
+						cuts += len(meddler.Struck())
+						meddler.Plan()
 						b.equal()
 						b.idle(mode)
 					})

@@ -173,7 +173,7 @@ func TestTheSourceIsOnlyRead(t *testing.T) {
 	pair := pairs["memory"](t)
 	pair.src.fill(t, twoHundred())
 	before := pair.src.read(t)
-	source := imaptest.NewCutter(t, pair.src.address)
+	source := imaptest.NewMeddler(t, pair.src.address)
 	proxied := pair.src
 	proxied.address = fmt.Sprintf("127.0.0.1:%d", source.Port())
 	dst, state := pair.fresh(), t.TempDir()

@@ -71,6 +71,7 @@ type Meddler struct {
 	faults []Fault
 	count  map[string]int
 	struck []string
+	verbs  []string // of the commands that were answered
 }
 
 // NewMeddler listens on a random port of the loopback interface. It ends with the test.
@@ -102,7 +103,7 @@ func (m *Meddler) Port() int { return m.listener.Addr().(*net.TCPAddr).Port }
 func (m *Meddler) Plan(faults ...Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.faults, m.count, m.struck = faults, map[string]int{}, nil
+	m.faults, m.count, m.struck, m.verbs = faults, map[string]int{}, nil, nil
 }
 
 // Occasions is how many occasions for a kind of fault have passed since Plan.
@@ -117,6 +118,13 @@ func (m *Meddler) Struck() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return append([]string(nil), m.struck...)
+}
+
+// Answered returns the commands that were answered since Plan, in the order of their answers: "APPEND", "UID FETCH".
+func (m *Meddler) Answered() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.verbs...)
 }
 
 // at counts an occasion, which line is, and returns the fault that happens there, if one does.
@@ -154,7 +162,7 @@ func (m *Meddler) accept() {
 		}
 		m.conns[client], m.conns[server] = true, true
 		m.mu.Unlock()
-		x := &meddled{m: m, client: client, server: server}
+		x := &meddled{m: m, client: client, server: server, verbs: map[string]string{}}
 		m.wg.Go(func() { x.upwards(); x.end(false) })
 		m.wg.Go(func() { x.downwards(); x.end(false) })
 	}
@@ -166,6 +174,36 @@ type meddled struct {
 	client, server net.Conn
 	down           sync.Mutex // of writes to the client
 	once           sync.Once
+
+	mu    sync.Mutex
+	verbs map[string]string // of commands on their way, by tag
+}
+
+// asked takes note of a command.
+func (x *meddled) asked(line []byte) {
+	f := strings.Fields(strings.ToUpper(string(line)))
+	if len(f) < 2 {
+		return
+	}
+	verb := f[1]
+	if verb == "UID" && len(f) > 2 {
+		verb += " " + f[2]
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.verbs[f[0]] = verb
+}
+
+// answered takes note of a tagged answer.
+func (x *meddled) answered(line []byte) {
+	tag, _, _ := strings.Cut(strings.ToUpper(string(line)), " ")
+	x.mu.Lock()
+	verb := x.verbs[tag]
+	delete(x.verbs, tag)
+	x.mu.Unlock()
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	x.m.verbs = append(x.m.verbs, verb)
 }
 
 func (x *meddled) end(reset bool) {
@@ -214,6 +252,7 @@ func (x *meddled) upwards() {
 		f, hit := Fault{}, false
 		if len(rest) > 0 && len(tag) > 0 { // answers to challenges and DONE are no commands
 			f, hit = x.m.at("command", line)
+			x.asked(line)
 		}
 		if hit && f.Kind == CutBeforeCommand {
 			x.end(true)
@@ -278,6 +317,9 @@ func (x *meddled) downwards() {
 		f, hit := Fault{}, false
 		if !bytes.HasPrefix(line, []byte("+")) {
 			f, hit = x.m.at(occasion, line)
+			if !untagged {
+				x.answered(line)
+			}
 		}
 		if hit && (f.Kind == CutBeforeData || f.Kind == CutBeforeAnswer) {
 			x.end(true)
@@ -322,7 +364,11 @@ func (x *meddled) downwards() {
 			held = nil
 		}
 		if hit && f.Kind == CutAfterAnswer {
-			x.end(true)
+			// A reset towards the client could overtake the answer.
+			if t, ok := x.server.(*net.TCPConn); ok {
+				t.SetLinger(0)
+			}
+			x.end(false)
 			return
 		}
 	}
