@@ -8,15 +8,11 @@ package google
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +23,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/https"
 )
 
 // Scope is what IMAP wants, and what an administrator delegates to the service account
@@ -53,25 +50,9 @@ type Workspace struct {
 // that can't be read is an error.
 func New(host plan.Host, o Options) (*Workspace, error) {
 	w := &Workspace{host: host, options: o}
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if host.CAFile != "" {
-		path := host.CAFile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(o.Root, path)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("the ca_file can't be read: %w", err)
-		}
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("the ca_file holds no certificate")
-		}
-		transport.TLSClientConfig.RootCAs = roots
+	transport, err := https.NewTransport(o.Root, host.CAFile, nil)
+	if err != nil {
+		return nil, err
 	}
 	w.http = &http.Client{Transport: transport, Timeout: time.Minute}
 	return w, nil

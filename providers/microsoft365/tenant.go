@@ -9,20 +9,16 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/https"
 	"github.com/mxodus/mxodus/providers/microsoft365/entra"
 	"github.com/mxodus/mxodus/providers/microsoft365/exchange"
 	"github.com/mxodus/mxodus/providers/microsoft365/graph"
@@ -64,31 +60,15 @@ func New(host plan.Host, o Options) (*Tenant, error) {
 		return nil, fmt.Errorf("there is no cloud %q", name)
 	}
 	t.cloud = cloud
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
-	transport.MaxConnsPerHost = 8
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	var now func() time.Time
 	if o.Clock != nil {
-		transport.TLSClientConfig.Time = o.Clock.Now
+		now = o.Clock.Now
 	}
-	if host.CAFile != "" {
-		path := host.CAFile
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(o.Root, path)
-		}
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("the ca_file can't be read: %w", err)
-		}
-		// Besides the system's: an authority of one's own signs the overridden endpoints alone.
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("the ca_file holds no certificate")
-		}
-		transport.TLSClientConfig.RootCAs = roots
+	transport, err := https.NewTransport(o.Root, host.CAFile, now)
+	if err != nil {
+		return nil, err
 	}
+	transport.MaxConnsPerHost = 8
 	t.http = &http.Client{Transport: transport, Timeout: requestTimeout}
 	conf := entra.Config{
 		Tenant: host.Settings["tenant"], ClientID: host.Settings["client_id"], Login: host.Settings["endpoints.login"], Cloud: cloud,

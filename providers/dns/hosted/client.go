@@ -9,14 +9,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/https"
 )
 
 // Client sends JSON requests to a host's interface and turns refusals into
@@ -181,7 +180,7 @@ func (c *Client) once(ctx context.Context, op, method, path, secret string, body
 	write := method != http.MethodGet
 	e := &providers.Error{Op: op, Subject: c.At, Reason: providers.Unreachable, Remedy: "see whether " + c.Base + " can be reached from here"}
 	lost := func(err error) error {
-		e.Err = withoutURL(err)
+		e.Err = https.WithoutURL(err)
 		if write && connected {
 			e.Reason, e.Remedy = providers.Uncertain, "read the zone before doing anything else: the update may have been made"
 		}
@@ -244,7 +243,7 @@ func (c *Client) refusal(e *providers.Error, resp *http.Response, body []byte, s
 		e.Reason = providers.Conflict
 	case s == http.StatusTooManyRequests, s == http.StatusLocked: // either way it was not carried out
 		e.Reason = providers.Throttled
-		e.Wait = retryAfter(resp.Header.Get("Retry-After"), c.Clock.Now())
+		e.Wait = https.RetryAfter(resp.Header.Get("Retry-After"), c.Clock.Now())
 		e.Remedy = "wait; the host limits how often it is asked"
 	case s >= 500 && write:
 		// Nobody knows whether it happened before or after the commit.
@@ -265,26 +264,4 @@ func (c *Client) refusal(e *providers.Error, resp *http.Response, body []byte, s
 		e.Remedy = fmt.Sprintf("see whether %s is right, still valid and allowed to change DNS", c.Credentials)
 	}
 	return e
-}
-
-// retryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 = not said.
-func retryAfter(value string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) {
-		return at.Sub(now)
-	}
-	return 0
-}
-
-// withoutURL takes method and URL off: the caller says what was asked and where.
-func withoutURL(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
-	}
-	return err
 }

@@ -251,14 +251,3 @@ func (c *Client) credentialError(err error, remedy string) error {
 func (c *Client) subject() string {
 	return fmt.Sprintf("the application %s in %s", cmp.Or(c.c.ClientID, "of this person"), c.c.Tenant)
 }
-
-// retryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 = not said.
-func retryAfter(value string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) {
-		return at.Sub(now)
-	}
-	return 0
-}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/https"
 )
 
 // Refused is what the token service said, by its numbers.
@@ -118,7 +119,7 @@ func (c *Client) explain(err error, secret string) error {
 	switch {
 	case status == http.StatusTooManyRequests:
 		e.Reason, e.Remedy = providers.Throttled, "wait; the token service limits how often it is asked"
-		e.Wait = retryAfter(refusal.Response.Header.Get("Retry-After"), c.c.Clock.Now())
+		e.Wait = https.RetryAfter(refusal.Response.Header.Get("Retry-After"), c.c.Clock.Now())
 	case status >= 500:
 		e.Remedy = "the token service has trouble of its own: try again later"
 	case status >= 300 && status < 400:

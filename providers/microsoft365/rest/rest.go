@@ -16,12 +16,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/https"
 )
 
 // Tokens are where access tokens come from; *entra.Source is one.
@@ -186,14 +186,14 @@ func (c *Client) once(ctx context.Context, r Request, target, token string, body
 	e := &providers.Error{Op: r.Op, Subject: r.Subject, Reason: providers.Unreachable, Remedy: "see whether " + c.Base + " can be reached from here, and run the command again"}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		e.Err = withoutURL(err)
+		e.Err = https.WithoutURL(err)
 		return e
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read, or is given up
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:
-		e.Err = withoutURL(err)
+		e.Err = https.WithoutURL(err)
 		return e
 	case len(text) > maxBody:
 		e.Reason, e.Err = providers.Protocol, fmt.Errorf("the answer is longer than %d octets", maxBody)
@@ -234,10 +234,10 @@ func (c *Client) refusal(e *providers.Error, r Request, resp *http.Response, bod
 		e.Reason = providers.Conflict
 	case s == http.StatusTooManyRequests:
 		e.Reason, e.Remedy = providers.Throttled, "wait; the service limits how often it is asked"
-		e.Wait = RetryAfter(resp.Header.Get("Retry-After"), c.Clock.Now())
+		e.Wait = https.RetryAfter(resp.Header.Get("Retry-After"), c.Clock.Now())
 	case s == http.StatusServiceUnavailable || s == http.StatusGatewayTimeout:
 		e.Reason, e.Remedy = providers.Throttled, "the service has trouble of its own: try again later"
-		e.Wait = RetryAfter(resp.Header.Get("Retry-After"), c.Clock.Now())
+		e.Wait = https.RetryAfter(resp.Header.Get("Retry-After"), c.Clock.Now())
 	case s >= 500:
 		e.Remedy = "the service has trouble of its own: try again later"
 	case s >= 300 && s < 400:
@@ -250,27 +250,4 @@ func (c *Client) refusal(e *providers.Error, r Request, resp *http.Response, bod
 	}
 	e.Server = strings.ReplaceAll(e.Server, token, "…")
 	return e
-}
-
-// RetryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 = not said.
-func RetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) {
-		return at.Sub(now)
-	}
-	return 0
-}
-
-// withoutURL takes method and URL off: the caller says what was asked and where.
-func withoutURL(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer in time")
-	}
-	return err
 }

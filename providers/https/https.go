@@ -1,0 +1,68 @@
+// Package https holds what clients of HTTP APIs have in common: a transport that trusts the authority of
+// a ca_file, the wait that an answer names, and errors without the URL, which may hold what nobody should see.
+package https
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// NewTransport returns a transport of TLS 1.2 and above. caFile, relative to root, names authorities to trust besides the
+// system's, "" = none: one of one's own signs overridden endpoints alone. now is the time that
+// certificates are judged by, nil = the system's. A file that can't be read or holds no certificate is an error.
+func NewTransport(root, caFile string, now func() time.Time) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // documented
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, Time: now}
+	if caFile == "" {
+		return transport, nil
+	}
+	if !filepath.IsAbs(caFile) {
+		caFile = filepath.Join(root, caFile)
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("the ca_file can't be read: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, errors.New("the ca_file holds no certificate")
+	}
+	transport.TLSClientConfig.RootCAs = roots
+	return transport, nil
+}
+
+// RetryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 = not said, or past.
+func RetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if n, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(n) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return 0
+}
+
+// WithoutURL takes method and URL off an error of net/http: the caller says what was asked and where.
+func WithoutURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer in time")
+	}
+	return err
+}

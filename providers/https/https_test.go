@@ -1,0 +1,78 @@
+package https_test
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mxodus/mxodus/providers/https"
+)
+
+// TestTransportTrustsItsFile: an authority of one's own is trusted with the file and refused without.
+func TestTransportTrustsItsFile(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer s.Close()
+	dir := t.TempDir()
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	for name, content := range map[string][]byte{"ca.pem": text, "empty.pem": []byte("no certificate")} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get := func(caFile string, now func() time.Time) error {
+		transport, err := https.NewTransport(dir, caFile, now)
+		if err != nil {
+			return err
+		}
+		defer transport.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: transport}).Get(s.URL)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	if err := get("ca.pem", nil); err != nil {
+		t.Errorf("relative to the folder: %v", err)
+	}
+	if err := get(filepath.Join(dir, "ca.pem"), nil); err != nil {
+		t.Errorf("absolute: %v", err)
+	}
+	for name, want := range map[string]string{"": "certificate", "none.pem": "can't be read", "empty.pem": "holds no certificate"} {
+		if err := get(name, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", name, err, want)
+		}
+	}
+	if err := get("ca.pem", func() time.Time { return time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC) }); err == nil {
+		t.Error("a certificate that is not valid yet was taken")
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "-1": 0, "soon": 0, "99999999999": 0,
+		"Thu, 26 Nov 2026 12:01:00 GMT": time.Minute, "Thu, 26 Nov 2026 11:59:00 GMT": 0,
+	} {
+		if got := https.RetryAfter(value, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+func TestWithoutURL(t *testing.T) {
+	refused := errors.New("connection refused")
+	if err := https.WithoutURL(&url.Error{Op: "Get", URL: "https://x/?token=t", Err: refused}); !errors.Is(err, refused) || strings.Contains(err.Error(), "token") {
+		t.Errorf("%v", err)
+	}
+	if err := https.WithoutURL(&url.Error{Op: "Get", URL: "https://x/", Err: context.DeadlineExceeded}); err.Error() != "no answer in time" {
+		t.Errorf("%v", err)
+	}
+}
