@@ -55,6 +55,7 @@ func (k FaultKind) occasion() string {
 type Fault struct {
 	Kind FaultKind
 	At   int    // its occasion, from 1 on, over all connections
+	Verb string // "", or the only command whose occasions count: "SELECT", "UID STORE"; for kinds of commands
 	Text string // for RefuseCommand, ByeForCommand and UnaskedData
 }
 
@@ -132,8 +133,14 @@ func (m *Meddler) at(occasion string, line []byte) (Fault, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count[occasion]++
+	verb := verbOf(line)
+	m.count[occasion+" "+verb]++
 	for i, f := range m.faults {
-		if f.Kind.occasion() == occasion && f.At == m.count[occasion] {
+		seen := m.count[occasion]
+		if f.Verb != "" {
+			seen = m.count[occasion+" "+f.Verb]
+		}
+		if f.Kind.occasion() == occasion && f.At == seen && (f.Verb == "" || f.Verb == verb) {
 			m.faults = append(append([]Fault(nil), m.faults[:i]...), m.faults[i+1:]...)
 			m.struck = append(m.struck, string(f.Kind)+": "+strings.TrimRight(string(line), "\r\n"))
 			return f, true
@@ -179,19 +186,24 @@ type meddled struct {
 	verbs map[string]string // of commands on their way, by tag
 }
 
+// verbOf is the verb of a command line, "UID FETCH" for one.
+func verbOf(line []byte) string {
+	f := strings.Fields(strings.ToUpper(string(line[:min(len(line), 200)])))
+	switch {
+	case len(f) < 2:
+		return ""
+	case f[1] == "UID" && len(f) > 2:
+		return "UID " + f[2]
+	}
+	return f[1]
+}
+
 // asked takes note of a command.
 func (x *meddled) asked(line []byte) {
-	f := strings.Fields(strings.ToUpper(string(line)))
-	if len(f) < 2 {
-		return
-	}
-	verb := f[1]
-	if verb == "UID" && len(f) > 2 {
-		verb += " " + f[2]
-	}
+	tag, _, _ := strings.Cut(strings.ToUpper(string(line)), " ")
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.verbs[f[0]] = verb
+	x.verbs[tag] = verbOf(line)
 }
 
 // answered takes note of a tagged answer.
