@@ -26,6 +26,20 @@ type attack struct {
 	says func(w *bufio.Writer, tag string)
 	// harmless: the honest answer follows, and the call may succeed.
 	harmless bool
+	// leaves is a stage at which the client leaves before it has read 64 MiB, "" = that is not counted.
+	leaves string
+}
+
+// counted counts what is written.
+type counted struct {
+	w io.Writer
+	n *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // pump writes text until the client is gone.
@@ -53,7 +67,7 @@ var attacks = []attack{
 	{name: "a literal of 100 GB in a folder's name", says: endless("* LIST () \"/\" {100000000000}\r\n", strings.Repeat("x", 4096))},
 	{name: "a literal of 100 GB in a body", says: endless("* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0100\" RFC822.SIZE 5 BODY[] {100000000000}\r\n", strings.Repeat("x", 4096))},
 	{name: "a literal of 100 GB in a body before its UID", says: endless("* 1 FETCH (BODY[] {100000000000}\r\n", strings.Repeat("x", 4096))},
-	{name: "a body of 3 GB where 5 octets were announced", says: endless("* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0100\" RFC822.SIZE 5 BODY[] {3000000000}\r\n", strings.Repeat("x", 4096))},
+	{name: "a body of 3 GB where 5 octets were announced", says: endless("* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0100\" RFC822.SIZE 5 BODY[] {3000000000}\r\n", strings.Repeat("x", 4096)), leaves: "reading a body"},
 	{name: "a literal beyond 64 bits", says: endless("* 1 FETCH (BODY[] {99999999999999999999999999}\r\n", strings.Repeat("x", 4096))},
 	{name: "a literal of less than nothing", says: endless("* 1 FETCH (BODY[] {-1}\r\n", strings.Repeat("x", 4096))},
 	{name: "literals without end", says: endless("* X ", strings.Repeat("{30}\r\n"+strings.Repeat("a", 30), 100))},
@@ -132,7 +146,7 @@ var stages = []struct {
 }
 
 // hostile is a server that is honest until stage, and says attack there.
-func hostile(t *testing.T, stage string, a attack, reached *atomic.Bool) *imap.Dialer {
+func hostile(t *testing.T, stage string, a attack, reached *atomic.Bool, written *atomic.Int64) *imap.Dialer {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -147,7 +161,7 @@ func hostile(t *testing.T, stage string, a attack, reached *atomic.Bool) *imap.D
 			}
 			serving.Go(func() {
 				defer conn.Close()
-				converse(conn, stage, a, reached)
+				converse(conn, stage, a, reached, written)
 			})
 		}
 	})
@@ -164,8 +178,8 @@ func hostile(t *testing.T, stage string, a attack, reached *atomic.Bool) *imap.D
 	return &imap.Dialer{Host: host, Secrets: passwords("top-secret"), Spool: t.TempDir()}
 }
 
-func converse(conn net.Conn, stage string, a attack, reached *atomic.Bool) {
-	r, w := bufio.NewReaderSize(conn, 64<<10), bufio.NewWriterSize(conn, 64<<10)
+func converse(conn net.Conn, stage string, a attack, reached *atomic.Bool, written *atomic.Int64) {
+	r, w := bufio.NewReaderSize(conn, 64<<10), bufio.NewWriterSize(counted{conn, written}, 64<<10)
 	strike := func(tag string) bool {
 		reached.Store(true)
 		a.says(w, tag)
@@ -284,7 +298,7 @@ func life(ctx context.Context, d *imap.Dialer) error {
 // TestHonestServer: the stages are reached and pass where nobody is hostile.
 func TestHonestServer(t *testing.T) {
 	var reached atomic.Bool
-	if err := life(t.Context(), hostile(t, "", attack{}, &reached)); err != nil {
+	if err := life(t.Context(), hostile(t, "", attack{}, &reached, new(atomic.Int64))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -325,10 +339,14 @@ func TestHostileServer(t *testing.T) {
 					ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("no end in sight"))
 					defer cancel()
 					var reached atomic.Bool
-					d := hostile(t, stage, a, &reached)
+					var written atomic.Int64
+					d := hostile(t, stage, a, &reached, &written)
 					err := life(ctx, d)
 					if !reached.Load() {
 						t.Fatalf("the server was never hostile: %v", err)
+					}
+					if n := written.Load(); a.leaves == stage && n > 64<<20 {
+						t.Errorf("the client took %d octets", n)
 					}
 					if ctx.Err() != nil {
 						t.Fatalf("still going on after a minute: %v", err)
