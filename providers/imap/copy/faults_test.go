@@ -21,7 +21,7 @@ import (
 var (
 	faultRounds = flag.Int("fault-rounds", 1, "how often each scenario runs against each profile, with other points of failure")
 	faultSeed   = flag.Uint64("fault-seed", 20783, "what is drawn; make torture takes another one each time")
-	faultCase   = flag.Int("fault-case", -1, "only this case, to see a failure again")
+	onlyCase    = flag.Int("fault-case", -1, "only this case, to see a failure again")
 )
 
 // profile is a kind of server, with accounts that nobody has used.
@@ -35,7 +35,7 @@ type profile struct {
 // many are accounts for servers that want to know them before they start.
 func many() map[string]string {
 	accounts := map[string]string{}
-	for i := range 2 * (len(works)*2*len(imaptest.FaultKinds)**faultRounds + 1) {
+	for i := range 2 * (len(faultCases(*faultRounds)) + 1) {
 		accounts[fmt.Sprintf("u%d@acme.example", i)] = password
 	}
 	return accounts
@@ -175,49 +175,62 @@ var (
 // nothing goes wrong any more, and after a pass each message is there exactly once, the next pass
 // has nothing to do, and the manifest agrees with both servers.
 func TestFaults(t *testing.T) {
-	seed := *faultSeed
-	var faults, pairs, runs, scenarios atomic.Int64
+	t.Parallel()
+	cases := faultCases(*faultRounds)
+	var faults, pairs, runs atomic.Int64
 	t.Run("all", func(t *testing.T) {
 		for _, p := range profiles {
 			t.Run(p.name, func(t *testing.T) {
 				t.Parallel()
 				address, add := p.start(t)
-				number := 0
-				for round := range *faultRounds {
-					for _, w := range works {
-						for _, side := range []string{"source", "target"} {
-							for _, kind := range imaptest.FaultKinds {
-								number++
-								if *faultCase >= 0 && number != *faultCase {
-									continue
-								}
-								if round == 0 && p.name == profiles[0].name {
-									scenarios.Add(1)
-								}
-								r := rand.New(rand.NewPCG(seed, uint64(number)))
-								n := 0
-								ok := t.Run(fmt.Sprintf("%s/%s, %s (-fault-case %d)", w.name, kind, side, number), func(t *testing.T) {
-									n = suffer(t, p, address, add, number, w, side, kind, r)
-								})
-								runs.Add(1)
-								faults.Add(int64(n))
-								if n > 1 {
-									pairs.Add(1)
-								}
-								if !ok {
-									t.Logf("again: go test ./providers/imap/copy -run 'TestFaults/all/%s' -fault-seed %d -fault-case %d", p.name, seed, number)
-								}
-							}
-						}
+				for _, c := range cases {
+					if *onlyCase >= 0 && c.number != *onlyCase {
+						continue
 					}
+					t.Run(fmt.Sprintf("%s/%s, %s (-fault-case %d)", c.task.name, c.kind, c.side, c.number), func(t *testing.T) {
+						t.Parallel()
+						defer func() {
+							if t.Failed() {
+								t.Logf("again: go test ./providers/imap/copy -run 'TestFaults/all/%s' -fault-seed %d -fault-case %d", p.name, *faultSeed, c.number)
+							}
+						}()
+						n := suffer(t, p, address, add, c)
+						runs.Add(1)
+						faults.Add(int64(n))
+						if n > 1 {
+							pairs.Add(1)
+						}
+					})
 				}
 			})
 		}
 	})
-	t.Logf("%d scenarios, %d profiles, %d runs: %d faults, %d runs with a fault during recovery (-fault-seed %d)", scenarios.Load(), len(profiles), runs.Load(), faults.Load(), pairs.Load(), seed)
-	if *faultCase < 0 && !t.Failed() && faults.Load() < runs.Load() {
+	t.Logf("%d scenarios, %d profiles, %d runs: %d faults, %d runs with a fault during recovery (-fault-seed %d)",
+		len(cases) / *faultRounds, len(profiles), runs.Load(), faults.Load(), pairs.Load(), *faultSeed)
+	if *onlyCase < 0 && !t.Failed() && faults.Load() < runs.Load() {
 		t.Errorf("only %d faults in %d runs", faults.Load(), runs.Load())
 	}
+}
+
+// faultCase is a scenario with points of failure of its own.
+type faultCase struct {
+	number int
+	task   task
+	side   string
+	kind   imaptest.FaultKind
+}
+
+func faultCases(rounds int) (list []faultCase) {
+	for range rounds {
+		for _, w := range works {
+			for _, side := range []string{"source", "target"} {
+				for _, kind := range imaptest.FaultKinds {
+					list = append(list, faultCase{len(list) + 1, w, side, kind})
+				}
+			}
+		}
+	}
+	return list
 }
 
 // hurried waits a tenth of the time.
@@ -226,9 +239,10 @@ type hurried struct{ wallClock }
 func (hurried) Sleep(ctx context.Context, d time.Duration) error { return wallClock{}.Sleep(ctx, d/10) }
 
 // suffer is one scenario. It returns how many faults struck.
-func suffer(t *testing.T, p profile, address string, add func(string), number int, w task, side string, kind imaptest.FaultKind, r *rand.Rand) int {
-	src := server{address: address, account: fmt.Sprintf("u%d@acme.example", 2*number)}
-	dst := server{address: address, account: fmt.Sprintf("u%d@acme.example", 2*number+1)}
+func suffer(t *testing.T, p profile, address string, add func(string), at faultCase) int {
+	r, w, side := rand.New(rand.NewPCG(*faultSeed, uint64(at.number))), at.task, at.side
+	src := server{address: address, account: fmt.Sprintf("u%d@acme.example", 2*at.number)}
+	dst := server{address: address, account: fmt.Sprintf("u%d@acme.example", 2*at.number+1)}
 	add(src.account)
 	add(dst.account)
 	c := &changes{t: t, p: p, src: src, dst: dst}
@@ -260,11 +274,11 @@ func suffer(t *testing.T, p profile, address string, add func(string), number in
 		}
 		return f
 	}
-	within := map[imaptest.FaultKind]int{imaptest.CutInLiteral: 3, imaptest.CutInBody: 5}[kind]
+	within := map[imaptest.FaultKind]int{imaptest.CutInLiteral: 3, imaptest.CutInBody: 5}[at.kind]
 	if within == 0 {
 		within = 12
 	}
-	plan := []imaptest.Fault{one(kind, within)}
+	plan := []imaptest.Fault{one(at.kind, within)}
 	for range 1 + r.IntN(3) {
 		more := one(imaptest.FaultKinds[r.IntN(len(imaptest.FaultKinds))], 12)
 		more.At += plan[len(plan)-1].At

@@ -53,9 +53,11 @@ func (s server) mails(t *testing.T) map[string]imaptest.Mail {
 // TestOddMessagesBetweenHosts copies the odd corpus between Dovecot, Cyrus and Courier in every direction. Each message that
 // the source shows is at the target exactly once, or in quarantine.
 func TestOddMessagesBetweenHosts(t *testing.T) {
+	t.Parallel()
 	mails := odd()
 	for _, from := range hosts {
 		t.Run("from "+from.name, func(t *testing.T) {
+			t.Parallel()
 			src := from.start(t)
 			var taken delivered
 			for _, to := range hosts {
@@ -169,6 +171,7 @@ func fewer(want, got []string) (n int, ok bool) {
 
 // TestLargeMessageFromHostToHost hands a message of 150 MB from Dovecot to Cyrus to Courier to Dovecot.
 func TestLargeMessageFromHostToHost(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("copies 450 MB")
 	}

@@ -54,11 +54,12 @@ func offers() (list []offer) {
 // TestEveryKindOfServer takes each kind of server as a source and as a target through a mailbox's life: a full copy, a pass with nothing
 // to do, changes of all kinds, new UIDs.
 func TestEveryKindOfServer(t *testing.T) {
+	t.Parallel()
 	dovecot := offers()[0]
 	for _, o := range offers() {
-		t.Run("from "+o.name, func(t *testing.T) { live(t, o, dovecot) })
+		t.Run("from "+o.name, func(t *testing.T) { t.Parallel(); live(t, o, dovecot) })
 		if o.name != dovecot.name {
-			t.Run("to "+o.name, func(t *testing.T) { live(t, dovecot, o) })
+			t.Run("to "+o.name, func(t *testing.T) { t.Parallel(); live(t, dovecot, o) })
 		}
 	}
 }
