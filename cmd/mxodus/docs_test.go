@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -33,30 +34,35 @@ func blocks(t *testing.T, path, language string) (list []string) {
 	return list
 }
 
-// freeBase is a base whose lab ports are free.
+// freeBase is a base whose lab ports are free. It is drawn from below the ports that systems hand out by themselves, whatever their range is,
+// so that no other test is given one of them meanwhile.
 func freeBase(t *testing.T) int {
 	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		base := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		ok := base > 1024 && base < 60000
-		for _, port := range []int{labOld, labNew, labDNS, labMX} {
-			if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+port))); err != nil {
-				ok = false
-			} else {
-				l.Close()
-			}
-		}
-		if ok {
+	var last error
+	for range 200 {
+		base := 10_000 + rand.IntN(20_000)
+		if last = labPortsFree(base); last == nil {
 			return base
 		}
 	}
-	t.Fatal("no free ports")
+	t.Fatalf("no base with free ports in 200 draws; the last: %v", last)
 	return 0
+}
+
+// labPortsFree returns the first error of listening on the lab's ports, and on its DNS port by UDP.
+func labPortsFree(base int) error {
+	for _, port := range []int{labOld, labNew, labDNS, labMX} {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+port)))
+		if err != nil {
+			return err
+		}
+		l.Close()
+	}
+	p, err := net.ListenPacket("udp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base+labDNS)))
+	if err != nil {
+		return err
+	}
+	return p.Close()
 }
 
 // TestTutorial types what docs/tutorial.md says, in its order, in one shell. Only the ports
