@@ -44,8 +44,12 @@ reproducible:
 demo: build
 	$(BIN) demo
 
+# What tests have inflicted, as one line: "inflicted and survived: 2,713 faults, 179 kills".
+COUNTS  = counts=$$(mktemp) && trap 'rm -f "$$counts"' EXIT && export MXODUS_FAULT_COUNTS="$$counts"
+SUMMARY = awk -F '\t' '{ n[$$1] += $$2 } END { for (c in n) printf "%d %s\n", n[c], c }' "$$counts" | sort -k1,1nr -k2 | paste -sd, | sed 's/,/, /g; s/^/inflicted and survived: /'
+
 test: servers lint
-	$(GO) test -timeout 20m ./...
+	@$(COUNTS); $(GO) test -timeout 20m ./...; code=$$?; $(SUMMARY); exit $$code
 
 # Faults between the engine and mail servers: every point of a copy of two hundred messages, and TORTURE_ROUNDS times the
 # scenarios against all profiles, with other points each time.

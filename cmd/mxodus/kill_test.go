@@ -14,6 +14,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/planfile"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 	"github.com/mxodus/mxodus/state"
 )
@@ -36,6 +37,7 @@ func TestKilledApply(t *testing.T) {
 		})
 	}
 	lanes.Wait()
+	inflicted.Count(t, "kills", h.kills())
 	t.Logf("seed %d: %d kills of a live process in %d migrations; %s", seed, h.kills(), h.migrations, h)
 	if !t.Failed() && h.kills() < want {
 		t.Errorf("%d kills, want %d", h.kills(), want)
@@ -297,5 +299,6 @@ func TestKilledCopyOfDovecot(t *testing.T) {
 		t.Fatalf("seed %d, after %d kills: apply ended with exit code %d\n%s", seed, kills, r.code, tail(r.out, 4000))
 	}
 	w.exactlyOnce(f, fmt.Sprintf("seed %d, %d kills", seed, kills))
+	inflicted.Count(t, "kills", kills)
 	t.Logf("seed %d: %d kills, %d of them in the middle of a pass of the bulk copy, %d messages", seed, kills, within, w.planted)
 }

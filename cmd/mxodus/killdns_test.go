@@ -11,6 +11,7 @@ import (
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/planfile"
 	"github.com/mxodus/mxodus/providers/dns/dnstest"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -73,6 +74,7 @@ func TestKilledAtEachJournaledStepOfDNS(t *testing.T) {
 			t.Errorf("no kill at %s", s.Address)
 		}
 	}
+	inflicted.Count(t, "kills", kills)
 	t.Logf("%d kills at %d steps of DNS", kills, len(killedAt))
 }
 

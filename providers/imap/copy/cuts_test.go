@@ -10,6 +10,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -171,6 +172,7 @@ func TestCutAtTaggedAnswers(t *testing.T) {
 				if cuts == 0 {
 					t.Error("nothing was cut")
 				}
+				inflicted.Count(t, "faults", cuts)
 				t.Logf("%d of %d points; the target answers %s", cuts, len(points), tally(sides["target"]))
 			})
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -129,6 +130,7 @@ func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
 			for try := 0; ; try++ {
 				r, err := b.try(providers.BeforeFlip)
 				if err == nil {
+					defer inflicted.Count(t, "faults", source.cuts+target.cuts)
 					t.Logf("%d cuts at the source, %d at the target: %+v", source.cuts, target.cuts, r)
 					break
 				}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -207,6 +208,8 @@ func TestFaults(t *testing.T) {
 	})
 	t.Logf("%d scenarios, %d profiles, %d runs: %d faults, %d runs with a fault during recovery (-fault-seed %d)",
 		len(cases) / *faultRounds, len(profiles), runs.Load(), faults.Load(), pairs.Load(), *faultSeed)
+	inflicted.Count(t, "faults", int(faults.Load()))
+	inflicted.Count(t, "faults during recovery", int(pairs.Load()))
 	if *onlyCase < 0 && !t.Failed() && faults.Load() < runs.Load() {
 		t.Errorf("only %d faults in %d runs", faults.Load(), runs.Load())
 	}

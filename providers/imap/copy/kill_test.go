@@ -16,6 +16,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
@@ -133,6 +134,7 @@ func TestKilledAtEachCommit(t *testing.T) {
 			if kills == 0 {
 				t.Error("nothing was killed")
 			}
+			inflicted.Count(t, "kills", kills)
 			t.Logf("%d kills of 2 × %d commits", kills, commits)
 		})
 	}
@@ -205,5 +207,6 @@ func TestKilledAtAnyPointCopiesEachMessageOnce(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("spool files are left over: %v", left)
 	}
+	inflicted.Count(t, "kills", kills)
 	t.Logf("%d kills, %d passes came to their end between them, %d messages", kills, finished, sent)
 }
