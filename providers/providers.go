@@ -85,13 +85,12 @@ type Clock interface {
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// Secrets resolves references. The value lives in memory only; the caller
-// doesn't print, log or store it.
+// Secrets resolves references. The value lives in memory only, and is revealed where it is sent.
 type Secrets interface {
 	// Resolve returns the secret for address, which is looked up where the
 	// reference is a table and replaces {address} where it holds one.
 	// A secret that can't be had is an error that names the reference and what to do.
-	Resolve(ctx context.Context, ref plan.SecretRef, address string) (string, error)
+	Resolve(ctx context.Context, ref plan.SecretRef, address string) (Secret, error)
 }
 
 // Account is one mailbox at a host: the address that logs in, and whose secret.

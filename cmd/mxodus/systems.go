@@ -88,7 +88,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 				h.Hostname, h.Port = workspace.IMAP()
 				tokens[h.Key()] = &imap.SharedTokens{Clock: a.clock, Fetch: func(ctx context.Context, address string) (imap.Token, error) {
 					token, ends, err := workspace.Token(ctx, address)
-					return imap.Token{Value: token, Expiry: ends}, err
+					return imap.Token{Value: providers.Keep(token), Expiry: ends}, err
 				}}
 			}
 		}
@@ -309,7 +309,7 @@ type tenantTokens struct{ source *entra.Source }
 // Token implements imap.Tokens.
 func (t tenantTokens) Token(ctx context.Context, _, refused string) (imap.Token, error) {
 	token, ends, err := t.source.Held(ctx, refused)
-	return imap.Token{Value: token, Expiry: ends}, err
+	return imap.Token{Value: providers.Keep(token), Expiry: ends}, err
 }
 
 // signIn shows a person where to sign in.

@@ -174,11 +174,12 @@ func (a *app) scanSecrets(ctx context.Context, loaded *config.Loaded, files map[
 			scan.skip(use.ref)
 			continue
 		}
-		value, err := resolver.Resolve(ctx, use.ref, use.address)
+		resolved, err := resolver.Resolve(ctx, use.ref, use.address)
 		if err != nil {
 			scan.skip(use.ref) // nothing here to be found
 			continue
 		}
+		value := resolved.Reveal()
 		if len(value) < shortest || seen[value] {
 			continue
 		}

@@ -86,8 +86,8 @@ const labKey = "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA"
 
 type labSecrets string
 
-func (s labSecrets) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(s), nil
+func (s labSecrets) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(s)), nil
 }
 
 func startFlipLab(t *testing.T) *flipLab {

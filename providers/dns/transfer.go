@@ -74,7 +74,7 @@ func (z *RFC2136) transfer(ctx context.Context, key *tsigKey) ([]dns.RR, error) 
 	var mac string
 	var out []byte
 	if key != nil {
-		out, mac, err = dns.TsigGenerate(m, key.secret, "", false)
+		out, mac, err = dns.TsigGenerate(m, key.secret.Reveal(), "", false)
 	} else {
 		out, err = m.Pack()
 	}
@@ -101,7 +101,7 @@ func (z *RFC2136) transfer(ctx context.Context, key *tsigKey) ([]dns.RR, error) 
 		if key != nil {
 			// Each message is signed with the digest of the one before (RFC 8945 §5.3.1).
 			if t := r.IsTsig(); t != nil {
-				err = dns.TsigVerify(raw, key.secret, mac, !first)
+				err = dns.TsigVerify(raw, key.secret.Reveal(), mac, !first)
 				mac = t.MAC
 			} else {
 				err = dns.ErrNoSig

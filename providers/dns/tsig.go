@@ -20,12 +20,12 @@ const fudge = 300
 
 // tsigKey signs messages (RFC 8945). The secret lives in memory only.
 type tsigKey struct {
-	name      string // canonical
-	algorithm string // canonical
-	secret    string // base64
+	name      string           // canonical
+	algorithm string           // canonical
+	secret    providers.Secret // base64
 }
 
-func (k *tsigKey) secrets() map[string]string { return map[string]string{k.name: k.secret} }
+func (k *tsigKey) secrets() map[string]string { return map[string]string{k.name: k.secret.Reveal()} }
 
 func (k *tsigKey) sign(m *dns.Msg, now time.Time) {
 	if k != nil {
@@ -57,11 +57,11 @@ func (z *RFC2136) key(ctx context.Context) (*tsigKey, error) {
 	if z.Credentials.IsZero() || z.Secrets == nil {
 		return nil, fmt.Errorf("the TSIG key %s has no secret: name one in the key block", z.KeyName)
 	}
-	secret, err := z.Secrets.Resolve(ctx, z.Credentials, "")
+	resolved, err := z.Secrets.Resolve(ctx, z.Credentials, "")
 	if err != nil {
 		return nil, err
 	}
-	secret = strings.TrimSpace(secret)
+	secret := strings.TrimSpace(resolved.Reveal())
 	// The decoder's own error quotes nothing, but says where in the secret it
 	// stumbled: left out all the same.
 	if raw, err := base64.StdEncoding.DecodeString(secret); err != nil || len(raw) == 0 {
@@ -71,7 +71,7 @@ func (z *RFC2136) key(ctx context.Context) (*tsigKey, error) {
 			Remedy: "take the text between the quotes after \"secret\" in the server's key file",
 		}
 	}
-	return &tsigKey{name: z.KeyName, algorithm: alg, secret: secret}, nil
+	return &tsigKey{name: z.KeyName, algorithm: alg, secret: providers.Keep(secret)}, nil
 }
 
 // signed tells whether r carries a right signature of k; err is what exchange

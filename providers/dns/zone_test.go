@@ -33,11 +33,11 @@ func (realClock) Sleep(ctx context.Context, d time.Duration) error {
 // vault resolves every reference to one secret.
 type vault string
 
-func (v vault) Resolve(context.Context, plan.SecretRef, string) (string, error) {
+func (v vault) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
 	if v == "" {
-		return "", errors.New("secret.tsig (env TSIG): the variable TSIG is not set")
+		return providers.Secret{}, errors.New("secret.tsig (env TSIG): the variable TSIG is not set")
 	}
-	return string(v), nil
+	return providers.Keep(string(v)), nil
 }
 
 var tsigRef = plan.SecretRef{Name: "tsig", Kind: "env", Ref: "TSIG"}

@@ -100,7 +100,7 @@ func (w *Workspace) serviceAccount(ctx context.Context) (*jwt.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseKey(text)
+	key, err := parseKey(text.Reveal())
 	if err != nil {
 		return nil, &providers.Error{Op: "read the key of the service account from", Subject: w.host.Credentials.String(), Reason: providers.Authentication, Err: err,
 			Remedy: "make a key of type JSON for the service account in the Google Cloud console, and store the file as it is"}
@@ -160,8 +160,8 @@ func (w *Workspace) refusal(address, account string, err error) error {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
-	_ = json.Unmarshal(answer.Body, &said) // what is no JSON is told by its status
-	e.Server = strings.TrimSpace(said.Error + " " + said.Description)
+	_ = json.Unmarshal(answer.Body, &said)                                               // what is no JSON is told by its status
+	e.Server = providers.Conceal(strings.TrimSpace(said.Error + " " + said.Description)) // it may quote the assertion
 	status := 0
 	if answer.Response != nil {
 		status = answer.Response.StatusCode

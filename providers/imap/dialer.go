@@ -60,14 +60,14 @@ func (d *Dialer) Connect(ctx context.Context, a providers.Account) (*Session, er
 		return nil, err
 	}
 	s, err := d.connect(ctx, who)
-	if providers.ReasonOf(err) != providers.Authentication || who.token.Value == "" {
+	if providers.ReasonOf(err) != providers.Authentication || who.token.Value.Reveal() == "" {
 		return s, err
 	}
-	again, rerr := d.identity(ctx, a, who.token.Value)
+	again, rerr := d.identity(ctx, a, who.token.Value.Reveal())
 	if rerr != nil {
 		return nil, rerr
 	}
-	if again.token.Value == who.token.Value {
+	if again.token.Value.Reveal() == who.token.Value.Reveal() {
 		return nil, err
 	}
 	return d.connect(ctx, again)
@@ -106,8 +106,9 @@ func (d *Dialer) connect(ctx context.Context, who identity) (*Session, error) {
 
 // identity is who logs in, with a password or with a token.
 type identity struct {
-	name, password string
-	token          Token
+	name     string
+	password providers.Secret
+	token    Token
 }
 
 // identity returns whom a logs in as. refused is a token that shall not be it.
@@ -140,7 +141,7 @@ func (d *Dialer) identity(ctx context.Context, a providers.Account, refused stri
 	if err != nil {
 		return who, fmt.Errorf("log in %s: %w", subject, err)
 	}
-	if strings.ContainsAny(who.name+who.password+who.token.Value, "\x00\r\n") {
+	if strings.ContainsAny(who.name+who.password.Reveal()+who.token.Value.Reveal(), "\x00\r\n") {
 		return who, &providers.Error{
 			Op: "log in", Subject: subject, Reason: providers.Authentication,
 			Err:    errors.New("the name or the password holds a line break or NUL, which IMAP can't carry"),

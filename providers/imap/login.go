@@ -52,13 +52,13 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting string, who identit
 			return nil, err
 		}
 		err := d.openingError(l, o, subject, err)
-		if e, ok := errors.AsType[*providers.Error](err); ok && who.token.Value != "" && e.Reason == providers.Authentication {
+		if e, ok := errors.AsType[*providers.Error](err); ok && who.token.Value.Reveal() != "" && e.Reason == providers.Authentication {
 			e.Remedy = tokenRemedy
 			if why != "" {
 				e.Server += " (" + why + ")"
 			}
 		}
-		return nil, err
+		return nil, who.conceal(err)
 	}
 
 	o.takeOver()
@@ -79,12 +79,25 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting string, who identit
 	if err := s.begin(after); err != nil {
 		s.Close()
 		err := d.openingError(l, o, subject, err)
-		if e, ok := errors.AsType[*providers.Error](err); ok && who.token.Value != "" && e.Reason == providers.Authentication {
+		if e, ok := errors.AsType[*providers.Error](err); ok && who.token.Value.Reveal() != "" && e.Reason == providers.Authentication {
 			e.Remedy = tokenRemedy
 		}
-		return nil, err
+		return nil, who.conceal(err)
 	}
 	return s, nil
+}
+
+// conceal takes what logged in out of the words of the server, which may quote it.
+func (who identity) conceal(err error) error {
+	if e, ok := errors.AsType[*providers.Error](err); ok {
+		e.Server = providers.Conceal(e.Server, who.password.Reveal(), who.token.Value.Reveal())
+		if e.Err != nil {
+			if text := e.Err.Error(); text != providers.Conceal(text, who.password.Reveal(), who.token.Value.Reveal()) {
+				e.Err = errors.New(providers.Conceal(text, who.password.Reveal(), who.token.Value.Reveal()))
+			}
+		}
+	}
+	return err
 }
 
 // authenticate sends the password or token by the method of the configuration. why is what the
@@ -94,7 +107,7 @@ func (d *Dialer) authenticate(client *imapclient.Client, caps map[string]bool, w
 	switch d.Host.Auth {
 	case "", "plain":
 		if caps["AUTH=PLAIN"] {
-			return "", client.Authenticate(sasl.NewPlainClient("", who.name, who.password))
+			return "", client.Authenticate(sasl.NewPlainClient("", who.name, who.password.Reveal()))
 		}
 	case "login":
 	case "xoauth2":
@@ -116,7 +129,7 @@ func (d *Dialer) authenticate(client *imapclient.Client, caps map[string]bool, w
 			Err:    errors.New("the server takes no passwords on this connection (LOGINDISABLED): " + offered(caps)),
 			Remedy: `a server that wants TLS first: use tls = "implicit" or "starttls"; one that wants tokens: use auth = "xoauth2"`}
 	}
-	return "", client.Login(who.name, who.password).Wait()
+	return "", client.Login(who.name, who.password.Reveal()).Wait()
 }
 
 func offered(caps map[string]bool) string {

@@ -35,8 +35,8 @@ const (
 // passwords is a Secrets of one password.
 type passwords string
 
-func (p passwords) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(p), nil
+func (p passwords) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(p)), nil
 }
 
 // server is one that the same tests run against.

@@ -14,7 +14,7 @@ import (
 
 // Token is a bearer token (RFC 6750) and when it ends.
 type Token struct {
-	Value  string
+	Value  providers.Secret
 	Expiry time.Time // zero: not known
 }
 
@@ -71,7 +71,7 @@ func (t *SharedTokens) Token(ctx context.Context, address, refused string) (Toke
 		return Token{}, context.Cause(ctx)
 	}
 	defer func() { <-h.turn }()
-	if h.token.Value != "" && h.token.Value != refused && !due(h.renew, t.Clock.Now()) {
+	if h.token.Value.Reveal() != "" && h.token.Value.Reveal() != refused && !due(h.renew, t.Clock.Now()) {
 		return h.token, nil
 	}
 	token, err := t.Fetch(ctx, address)
@@ -110,23 +110,25 @@ func (t secretTokens) Token(ctx context.Context, address, refused string) (Token
 		f.Forget(t.ref, address)
 	}
 	value, err := t.secrets.Resolve(ctx, t.ref, address)
-	return Token{Value: strings.TrimSpace(value)}, err
+	return Token{Value: providers.Keep(strings.TrimSpace(value.Reveal()))}, err
 }
 
 // xoauth2 is the client's side of the XOAUTH2 mechanism, as Google and Microsoft
 // document it: one response, and after a refusal a challenge that says why and
 // wants an empty answer before the NO comes.
 type xoauth2 struct {
-	user, token string
-	why         string // of the refusal, as the server sent it
+	user  string
+	token providers.Secret
+	why   string // of the refusal, as the server sent it
 }
 
 // Start returns the initial response.
 func (x *xoauth2) Start() (mechanism string, response []byte, err error) {
-	if strings.ContainsAny(x.user+x.token, "\x00\x01\r\n") || x.token == "" {
+	token := x.token.Reveal()
+	if strings.ContainsAny(x.user+token, "\x00\x01\r\n") || token == "" {
 		return "", nil, errors.New("the name or the token holds characters that XOAUTH2 can't carry, or is empty")
 	}
-	return "XOAUTH2", []byte("user=" + x.user + "\x01auth=Bearer " + x.token + "\x01\x01"), nil
+	return "XOAUTH2", []byte("user=" + x.user + "\x01auth=Bearer " + token + "\x01\x01"), nil
 }
 
 // Next takes note of the reason and answers with nothing.

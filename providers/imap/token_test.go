@@ -39,7 +39,7 @@ func (c *stillClock) Sleep(context.Context, time.Duration) error { return nil }
 func numbered(clock providers.Clock) (*imap.SharedTokens, *atomic.Int64) {
 	var n atomic.Int64
 	return &imap.SharedTokens{Clock: clock, One: true, Fetch: func(context.Context, string) (imap.Token, error) {
-		return imap.Token{Value: fmt.Sprintf("token%d", n.Add(1)), Expiry: clock.Now().Add(time.Hour)}, nil
+		return imap.Token{Value: providers.Keep(fmt.Sprintf("token%d", n.Add(1))), Expiry: clock.Now().Add(time.Hour)}, nil
 	}}, &n
 }
 
@@ -137,8 +137,8 @@ func TestTokensAreShared(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				got, err := tokens.Token(t.Context(), fmt.Sprintf("user%d@example.com", i), refused)
-				if err != nil || got.Value != want {
-					t.Errorf("got %q, %v, want %q", got.Value, err, want)
+				if err != nil || got.Value.Reveal() != want {
+					t.Errorf("got %q, %v, want %q", got.Value.Reveal(), err, want)
 				}
 			})
 		}
@@ -155,10 +155,10 @@ func TestTokensAreShared(t *testing.T) {
 		t.Errorf("%d tokens were fetched, want 3", fetched.Load())
 	}
 	perUser := &imap.SharedTokens{Clock: clock, Fetch: func(_ context.Context, address string) (imap.Token, error) {
-		return imap.Token{Value: "for " + address}, nil
+		return imap.Token{Value: providers.Keep("for " + address)}, nil
 	}}
-	if got, _ := perUser.Token(t.Context(), "b@example.com", ""); got.Value != "for b@example.com" {
-		t.Errorf("got %q", got.Value)
+	if got, _ := perUser.Token(t.Context(), "b@example.com", ""); got.Value.Reveal() != "for b@example.com" {
+		t.Errorf("got %q", got.Value.Reveal())
 	}
 	failing := &imap.SharedTokens{Clock: clock, Fetch: func(context.Context, string) (imap.Token, error) {
 		return imap.Token{}, errors.New("no network")

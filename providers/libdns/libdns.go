@@ -88,20 +88,20 @@ type api struct {
 	secrets providers.Secrets
 
 	mu       sync.Mutex
-	secret   string
+	secret   providers.Secret
 	provider Provider
 }
 
 // open makes the provider once, and again when the secret is another.
 func (a *api) open(ctx context.Context) (Provider, string, error) {
-	secret, err := a.secrets.Resolve(ctx, a.ref, "")
+	resolved, err := a.secrets.Resolve(ctx, a.ref, "")
 	if err != nil {
 		return nil, "", err
 	}
-	secret = strings.TrimSpace(secret)
+	secret := strings.TrimSpace(resolved.Reveal())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.provider == nil || a.secret != secret {
+	if a.provider == nil || a.secret.Reveal() != secret {
 		p, err := a.make(secret)
 		if err != nil {
 			return nil, "", &providers.Error{
@@ -109,17 +109,17 @@ func (a *api) open(ctx context.Context) (Provider, string, error) {
 				Err: hide(err, secret), Remedy: fmt.Sprintf("see whether %s has the form that the provider wants", a.ref),
 			}
 		}
-		a.provider, a.secret = p, secret
+		a.provider, a.secret = p, providers.Keep(secret)
 	}
 	return a.provider, secret, nil
 }
 
 // hide takes the secret out of an error: providers are strangers.
 func hide(err error, secret string) error {
-	if err == nil || secret == "" || !strings.Contains(err.Error(), secret) {
+	if err == nil || err.Error() == providers.Conceal(err.Error(), secret) {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), secret, "…"))
+	return errors.New(providers.Conceal(err.Error(), secret))
 }
 
 // Features: libdns promises neither atomic changes nor limits of TTLs.

@@ -33,8 +33,8 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 // secret is the one of the application.
 type secret string
 
-func (s secret) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(s), nil
+func (s secret) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(s)), nil
 }
 
 // world is a tenant's double and the provider that speaks to it.

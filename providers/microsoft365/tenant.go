@@ -75,7 +75,9 @@ func New(host plan.Host, o Options) (*Tenant, error) {
 		Name: host.Credentials.String(), Person: o.Person, HTTP: t.http, Clock: o.Clock,
 	}
 	if !host.Credentials.IsZero() {
-		conf.Credential = func(ctx context.Context) (string, error) { return o.Secrets.Resolve(ctx, host.Credentials, "") }
+		conf.Credential = func(ctx context.Context) (providers.Secret, error) {
+			return o.Secrets.Resolve(ctx, host.Credentials, "")
+		}
 	}
 	t.tokens = entra.New(conf)
 	t.graph = graph.New(cmp.Or(host.Settings["endpoints.graph"], cloud.Graph), t.tokens.Graph(), t.http, o.Clock)

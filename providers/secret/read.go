@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
 )
 
 // maxFile bounds a file of secrets, maxOutput what a command may write.
@@ -68,7 +69,7 @@ type table map[string][]row
 
 type row struct {
 	line     int
-	password Value
+	password providers.Secret
 }
 
 // readTable reads CSV with the columns address and password, in any order and
@@ -115,14 +116,14 @@ func readTable(b []byte) (table, error) {
 			return nil, fmt.Errorf("line %d has %d fields, the first line has %d", line, len(cells), columns)
 		}
 		key := strings.ToLower(strings.TrimSpace(cells[address]))
-		t[key] = append(t[key], row{line, Keep(cells[password])})
+		t[key] = append(t[key], row{line, providers.Keep(cells[password])})
 	}
 }
 
 // lookup finds the password of an address, without regard to case.
-func (t table) lookup(ref plan.SecretRef, address string) (string, error) {
-	fail := func(problem, remedy string) (string, error) {
-		return "", &Error{Ref: ref, Address: address, Problem: problem, Remedy: remedy}
+func (t table) lookup(ref plan.SecretRef, address string) (providers.Secret, error) {
+	fail := func(problem, remedy string) (providers.Secret, error) {
+		return providers.Secret{}, &Error{Ref: ref, Address: address, Problem: problem, Remedy: remedy}
 	}
 	if address == "" {
 		return fail("the table is looked up by an address, and there is none here", "use env, file or command for this block")
@@ -139,7 +140,7 @@ func (t table) lookup(ref plan.SecretRef, address string) (string, error) {
 			return fail(fmt.Sprintf("lines %d and %d have different passwords", rows[0].line, other.line), "keep one of them")
 		}
 	}
-	return rows[0].password.Reveal(), nil
+	return rows[0].password, nil
 }
 
 // run executes a command, without a shell, in the migration's folder and

@@ -17,29 +17,8 @@ import (
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
 )
-
-// Value is a secret in memory. Every way of printing it shows "(secret)"; the
-// text is behind a function because fmt reads unexported fields of structs
-// without asking their methods.
-type Value struct{ reveal func() string }
-
-// Keep makes a Value of text.
-func Keep(text string) Value { return Value{func() string { return text }} }
-
-// Reveal returns the secret itself, "" for the zero Value.
-func (v Value) Reveal() string {
-	if v.reveal == nil {
-		return ""
-	}
-	return v.reveal()
-}
-
-// Format implements fmt.Formatter for all verbs.
-func (Value) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("(secret)")) }
-
-// MarshalText keeps the value out of JSON and its like.
-func (Value) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
 // Error says which secret can't be had, why, and what to do. It holds no value.
 type Error struct {
@@ -95,7 +74,7 @@ type Resolver struct {
 // entry is one look-up, under way until ready is closed.
 type entry struct {
 	ready chan struct{}
-	value Value
+	value providers.Secret
 	table table // of a CSV reference
 	err   error
 }
@@ -115,25 +94,26 @@ const addressTemplate = "{address}"
 
 // Resolve returns the secret that ref names, for address where the reference
 // is a table or holds {address}. Errors are *Error.
-func (r *Resolver) Resolve(ctx context.Context, ref plan.SecretRef, address string) (string, error) {
+func (r *Resolver) Resolve(ctx context.Context, ref plan.SecretRef, address string) (providers.Secret, error) {
+	none := providers.Secret{}
 	if ref.IsZero() {
-		return "", &Error{Ref: ref, Address: address, Problem: "no credentials are given", Remedy: "add credentials = secret.NAME to the block"}
+		return none, &Error{Ref: ref, Address: address, Problem: "no credentials are given", Remedy: "add credentials = secret.NAME to the block"}
 	}
 	key, perAddress := keyOf(ref, address)
 	if perAddress && address == "" {
-		return "", &Error{Ref: ref, Problem: "it holds {address}, and there is none here", Remedy: "use a secret without {address}"}
+		return none, &Error{Ref: ref, Problem: "it holds {address}, and there is none here", Remedy: "use a secret without {address}"}
 	}
 	e, err := r.once(ctx, key, func(e *entry) { r.fetch(ctx, ref, address, e) })
 	if err != nil {
-		return "", &Error{Ref: ref, Address: address, Problem: err.Error(), Err: err}
+		return none, &Error{Ref: ref, Address: address, Problem: err.Error(), Err: err}
 	}
 	if e.err != nil {
-		return "", e.err
+		return none, e.err
 	}
 	if ref.Kind == "csv" {
 		return e.table.lookup(ref, address)
 	}
-	return e.value.Reveal(), nil
+	return e.value, nil
 }
 
 // Addresses are those that a table has a password for, sorted, in lower case; none for other
@@ -283,7 +263,7 @@ func (r *Resolver) fetch(ctx context.Context, ref plan.SecretRef, address string
 		fail("it is empty", "give it a value", nil)
 		return
 	}
-	e.value = Keep(text)
+	e.value = providers.Keep(text)
 }
 
 // env looks up a variable. A name with {address} is tried as it is, and then

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"net/textproto"
 	"slices"
 	"strings"
 	"time"
@@ -169,7 +170,7 @@ func (n *Notifier) login(ctx context.Context) (*session, error) {
 	}
 	secret, err := n.opts.Secrets.Resolve(ctx, n.server.Credentials, n.server.Username)
 	if err == nil {
-		err = s.auth(ctx, n.server.Username, secret)
+		err = s.auth(ctx, n.server.Username, secret.Reveal())
 	}
 	if err != nil {
 		s.close()
@@ -209,11 +210,15 @@ func (s *session) auth(ctx context.Context, user, secret string) error {
 		code, msg, err := s.text.ReadResponse(0)
 		switch {
 		case err != nil:
+			if e, ok := errors.AsType[textproto.ProtocolError](err); ok { // it quotes the line
+				err = textproto.ProtocolError(providers.Conceal(e.Error(), secret))
+			}
 			return s.broken(ctx, op, err)
 		case code == 235:
 			return nil
 		case code != 334:
 			e := refusal(op, s.server, code, msg)
+			e.Server = providers.Conceal(e.Server, secret)
 			if e.Reason == providers.Authentication {
 				e.Remedy = "check username and password; where the account has a second factor, make an app password"
 			}

@@ -29,8 +29,8 @@ const password = "pässword-canary-7f31"
 
 type oneSecret string
 
-func (s oneSecret) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(s), nil
+func (s oneSecret) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(s)), nil
 }
 
 func start(t *testing.T, c smtptest.Config) *smtptest.Server {

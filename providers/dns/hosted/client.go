@@ -79,11 +79,11 @@ const (
 // request is after 429, which says that it was not carried out. A write
 // that got no answer, or a 5xx, is Uncertain.
 func (c *Client) Do(ctx context.Context, op, method, path string, in, out any) error {
-	secret, err := c.Secrets.Resolve(ctx, c.Credentials, "")
+	resolved, err := c.Secrets.Resolve(ctx, c.Credentials, "")
 	if err != nil {
 		return err
 	}
-	secret = strings.TrimSpace(secret)
+	secret := strings.TrimSpace(resolved.Reveal())
 	if secret == "" || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return &providers.Error{
 			Op: op, Subject: c.At, Reason: providers.Authentication,
@@ -228,12 +228,13 @@ func (c *Client) refusal(e *providers.Error, resp *http.Response, body []byte, s
 		words = c.Words(body)
 	}
 	if words == "" {
-		words = strings.ToValidUTF8(strings.TrimSpace(string(body[:min(len(body), 500)])), "�")
+		words = strings.TrimSpace(providers.Conceal(string(body), secret))
+		words = strings.ToValidUTF8(words[:min(len(words), 500)], "�")
 	}
 	if words == "" {
 		words = Status(resp.StatusCode).Error()
 	}
-	e.Server = strings.ReplaceAll(words, secret, "…")
+	e.Server = providers.Conceal(words, secret)
 	switch s := resp.StatusCode; {
 	case s == http.StatusUnauthorized:
 		e.Reason = providers.Authentication

@@ -27,8 +27,8 @@ const (
 
 type secrets map[string]string
 
-func (s secrets) Resolve(_ context.Context, ref plan.SecretRef, _ string) (string, error) {
-	return s[ref.Name], nil
+func (s secrets) Resolve(_ context.Context, ref plan.SecretRef, _ string) (providers.Secret, error) {
+	return providers.Keep(s[ref.Name]), nil
 }
 
 type wallClock struct{}
@@ -89,7 +89,7 @@ func (w *world) copier(toGmail bool) copy.Single {
 	ws, h := w.workspace()
 	gmail := &imap.Dialer{Host: h, Clock: wallClock{}, Root: w.dir, Tokens: &imap.SharedTokens{Clock: wallClock{}, Fetch: func(ctx context.Context, address string) (imap.Token, error) {
 		token, ends, err := ws.Token(ctx, address)
-		return imap.Token{Value: token, Expiry: ends}, err
+		return imap.Token{Value: providers.Keep(token), Expiry: ends}, err
 	}}}
 	other := &imap.Dialer{Clock: wallClock{}, Secrets: secrets{"mail": password}, Host: plan.Host{Kind: "imap", Name: "other", Hostname: "127.0.0.1", Port: w.other.Port(), TLS: plan.TLSNone,
 		Credentials: plan.SecretRef{Name: "mail", Kind: "env", Ref: "X"}, Limits: plan.Limits{DoubtGrace: 300 * time.Millisecond, StallTimeout: 20 * time.Second}}}

@@ -28,8 +28,8 @@ const (
 
 type passwords string
 
-func (p passwords) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(p), nil
+func (p passwords) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(p)), nil
 }
 
 type wallClock struct{}

@@ -61,7 +61,9 @@ type world struct {
 
 type secret struct{}
 
-func (secret) Resolve(context.Context, plan.SecretRef, string) (string, error) { return password, nil }
+func (secret) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(password), nil
+}
 
 func newWorld(t testing.TB, c corpus, accounts int, delay time.Duration) *world {
 	t.Helper()

@@ -18,8 +18,8 @@ const anna, password = "anna@acme.example", "a password"
 
 type secrets string
 
-func (s secrets) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(s), nil
+func (s secrets) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(s)), nil
 }
 
 type wallClock struct{}

@@ -43,7 +43,7 @@ type Config struct {
 	// Credential returns the client secret, or a PEM with certificate and RSA key. It
 	// is asked each time a token is fetched, so that a secret may be replaced while a
 	// migration runs. nil: Person signs in by a device code.
-	Credential func(context.Context) (string, error)
+	Credential func(context.Context) (providers.Secret, error)
 	// Name is how messages call the credential: "secret.graph (file …)".
 	Name string
 	// Person shows somebody where to sign in, and the code to type in there. It returns at
@@ -118,11 +118,11 @@ func (c *Client) fetch(ctx context.Context, scope string) (grant, error) {
 	if c.c.Credential == nil {
 		return c.byPerson(ctx, scope)
 	}
-	secret, err := c.c.Credential(ctx)
+	credential, err := c.c.Credential(ctx)
 	if err != nil {
 		return grant{}, err
 	}
-	secret = strings.TrimSpace(secret)
+	secret := strings.TrimSpace(credential.Reveal())
 	if !isPEM(secret) {
 		if err := c.checkSecret(secret); err != nil {
 			return grant{}, err
@@ -175,7 +175,7 @@ func (c *Client) ask(ctx context.Context, scope, secret string, params url.Value
 
 // grant is a token and how long it is good for, by our clock: x/oauth2 reckons by the system's.
 type grant struct {
-	token string
+	token providers.Secret
 	life  time.Duration
 }
 
@@ -223,7 +223,7 @@ func grantOf(t *oauth2.Token) grant {
 	if life <= 0 || life > 24*time.Hour {
 		life = time.Hour // RFC 6749 §5.1: a service that says nothing documents it: 60 to 90 minutes
 	}
-	return grant{t.AccessToken, life}
+	return grant{providers.Keep(t.AccessToken), life}
 }
 
 // guid is the form of ids, which client secrets don't have.

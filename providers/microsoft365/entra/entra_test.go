@@ -50,7 +50,7 @@ func client(tenant *microsoft365test.Tenant, c providers.Clock, secret string, c
 	login, _, _ := tenant.Endpoints()
 	conf := entra.Config{
 		Tenant: tenant.Name, ClientID: microsoft365test.Application().ClientID, Login: login, Clock: c, Name: "secret.graph (file graph)",
-		Credential: func(context.Context) (string, error) { return secret, nil },
+		Credential: func(context.Context) (providers.Secret, error) { return providers.Keep(secret), nil },
 	}
 	for _, f := range change {
 		f(&conf)

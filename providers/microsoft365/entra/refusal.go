@@ -96,7 +96,7 @@ func (c *Client) explain(err error, secret string) error {
 		} else {
 			e.Reason, e.Remedy = providers.Protocol, "see whether endpoints.login is right: "+c.c.Login
 		}
-		e.Err = errors.New(withoutSecret(err.Error(), secret))
+		e.Err = errors.New(providers.Conceal(err.Error(), secret))
 		return e
 	}
 	var said struct {
@@ -108,9 +108,10 @@ func (c *Client) explain(err error, secret string) error {
 	words, _, _ := strings.Cut(said.Description, "\r\n")
 	words, _, _ = strings.Cut(words, "\n")
 	if words == "" {
-		words = strings.TrimSpace(strings.ToValidUTF8(string(refusal.Body[:min(len(refusal.Body), 300)]), "�"))
+		words = providers.Conceal(string(refusal.Body), secret)
+		words = strings.TrimSpace(strings.ToValidUTF8(words[:min(len(words), 300)], "�"))
 	}
-	e.Server = withoutSecret(words, secret)
+	e.Server = providers.Conceal(words, secret)
 	status := 0
 	if refusal.Response != nil {
 		status = refusal.Response.StatusCode
@@ -145,11 +146,4 @@ func (c *Client) explain(err error, secret string) error {
 		}
 	}
 	return e
-}
-
-func withoutSecret(text, secret string) string {
-	if secret == "" {
-		return text
-	}
-	return strings.NewReplacer(secret, "…", url.QueryEscape(secret), "…").Replace(text)
 }

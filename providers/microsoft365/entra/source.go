@@ -21,7 +21,7 @@ type Source struct {
 	fetch func(context.Context) (grant, error)
 
 	room    chan struct{} // holds one: whoever reads or writes what follows
-	token   string
+	token   providers.Secret
 	ends    time.Time
 	renewAt time.Time
 	failed  error // a refusal that asking again doesn't change, until failedTo
@@ -52,8 +52,8 @@ func (s *Source) Held(ctx context.Context, refused string) (token string, ends t
 		return "", time.Time{}, context.Cause(ctx)
 	}
 	now := s.clock.Now()
-	if s.token != "" && s.token != refused && now.Before(s.renewAt) {
-		return s.token, s.ends, nil
+	if held := s.token.Reveal(); held != "" && held != refused && now.Before(s.renewAt) {
+		return held, s.ends, nil
 	}
 	if s.failed != nil && now.Before(s.until) {
 		return "", time.Time{}, s.failed
@@ -67,7 +67,7 @@ func (s *Source) Held(ctx context.Context, refused string) (token string, ends t
 	}
 	// A life that is shorter than twice the lead is halved.
 	s.token, s.ends, s.renewAt, s.failed = g.token, now.Add(g.life), now.Add(max(g.life-early, g.life/2)), nil
-	return s.token, s.ends, nil
+	return s.token.Reveal(), s.ends, nil
 }
 
 // Claims are what an application's token says of it. Tokens are opaque to those who carry

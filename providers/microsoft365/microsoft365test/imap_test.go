@@ -52,8 +52,8 @@ func (c *wallClock) waited(d time.Duration) bool {
 
 type passwords string
 
-func (p passwords) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(p), nil
+func (p passwords) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(p)), nil
 }
 
 // tenancy is an old host, Exchange, and the engine between them.
@@ -113,7 +113,7 @@ func (w *tenancy) token(context.Context, string) (imap.Token, error) {
 	w.issued++
 	token := fmt.Sprintf("token-%d", w.issued)
 	w.alive[token] = true
-	return imap.Token{Value: token, Expiry: time.Now().Add(time.Hour)}, nil
+	return imap.Token{Value: providers.Keep(token), Expiry: time.Now().Add(time.Hour)}, nil
 }
 
 func (w *tenancy) deliver(folder string, octets []byte, flags ...string) {

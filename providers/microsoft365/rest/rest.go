@@ -216,8 +216,8 @@ func (c *Client) once(ctx context.Context, r Request, target, token string, body
 func (c *Client) refusal(e *providers.Error, r Request, resp *http.Response, body []byte, token string) error {
 	e.Err = Status(resp.StatusCode)
 	e.Remedy = "see what the service says"
-	if words := strings.TrimSpace(strings.Trim(string(body[:min(len(body), 500)]), "\x00")); words != "" {
-		e.Server = strings.ToValidUTF8(words, "�")
+	if words := strings.TrimSpace(strings.Trim(providers.Conceal(string(body), token), "\x00")); words != "" {
+		e.Server = strings.ToValidUTF8(words[:min(len(words), 500)], "�")
 	}
 	switch s := resp.StatusCode; {
 	case s == http.StatusUnauthorized:
@@ -248,6 +248,6 @@ func (c *Client) refusal(e *providers.Error, r Request, resp *http.Response, bod
 	if c.Explain != nil {
 		c.Explain(e, r, resp.StatusCode, body)
 	}
-	e.Server = strings.ReplaceAll(e.Server, token, "…")
+	e.Server = providers.Conceal(e.Server, token)
 	return e
 }

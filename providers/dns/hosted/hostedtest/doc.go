@@ -15,6 +15,7 @@ import (
 	mdns "github.com/miekg/dns"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
 )
 
 // Record is one record of a Store. Data is presentation form, host names with a final dot.
@@ -149,8 +150,8 @@ func Invalid(list []Record) string {
 type Secret string
 
 // Resolve implements providers.Secrets.
-func (s Secret) Resolve(context.Context, plan.SecretRef, string) (string, error) {
-	return string(s), nil
+func (s Secret) Resolve(context.Context, plan.SecretRef, string) (providers.Secret, error) {
+	return providers.Keep(string(s)), nil
 }
 
 // Ref is a reference for Secret.
