@@ -16,6 +16,7 @@ import (
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/dnstest"
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,6 +104,7 @@ func TestSignatures(t *testing.T) {
 					if got := s.set(t); !got.Equal(update[0].Old) {
 						t.Errorf("the zone was changed: %v", got)
 					}
+					faults.Count(t, "TSIG cases", 1)
 				})
 			}
 		})

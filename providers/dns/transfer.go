@@ -57,6 +57,9 @@ func (z *RFC2136) upkeep(rr dns.RR) bool {
 // typeSigning is BIND's private type for the state of signing (ARM, "private-type records").
 const typeSigning = 65534
 
+// maxTransfer bounds what a transfer may hold: some 250,000 records.
+const maxTransfer = 16 << 20
+
 func (z *RFC2136) transfer(ctx context.Context, key *tsigKey) ([]dns.RR, error) {
 	const op = "transfer zone"
 	conn, err := (&net.Dialer{Timeout: z.timeout()}).DialContext(ctx, "tcp", z.Server)
@@ -86,6 +89,7 @@ func (z *RFC2136) transfer(ctx context.Context, key *tsigKey) ([]dns.RR, error) 
 	}
 
 	var rrs []dns.RR
+	octets := 0
 	for first := true; ; first = false {
 		// The deadline is for progress, not for the whole: large zones take their time.
 		extend := time.AfterFunc(z.timeout(), func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
@@ -93,6 +97,12 @@ func (z *RFC2136) transfer(ctx context.Context, key *tsigKey) ([]dns.RR, error) 
 		extend.Stop()
 		if err != nil {
 			return nil, z.unreachable(ctx, op, errors.Join(errUnfinished, plainly(err)))
+		}
+		if octets += len(raw); octets > maxTransfer {
+			return nil, &providers.Error{
+				Op: op, Subject: z.subject(), Reason: providers.Protocol, Err: fmt.Errorf("the transfer doesn't end within %d MiB", maxTransfer>>20),
+				Remedy: "see whether the server is the zone's; a zone of that size is beyond what is kept in memory here",
+			}
 		}
 		r := new(dns.Msg)
 		if err := r.Unpack(raw); err != nil || r.Id != m.Id || !r.Response {
@@ -104,9 +114,9 @@ func (z *RFC2136) transfer(ctx context.Context, key *tsigKey) ([]dns.RR, error) 
 				err = dns.TsigVerify(raw, key.secret.Reveal(), mac, !first)
 				mac = t.MAC
 			} else {
-				err = dns.ErrNoSig
+				err = nil // what may be unsigned, signatureError knows
 			}
-			if err := z.signatureError(op, key, r, err); err != nil && r.Rcode != dns.RcodeRefused {
+			if err := z.signatureError(op, key, r, err); err != nil {
 				return nil, err
 			}
 		}

@@ -75,14 +75,22 @@ func (z *RFC2136) key(ctx context.Context) (*tsigKey, error) {
 }
 
 // signed tells whether r carries a right signature of k; err is what exchange
-// returned beside it. Without a key every answer does.
+// returned beside it. Without a key every answer does. A signature by another algorithm is none, whoever made
+// it (RFC 8945 §5.3): the library takes what the answer names.
 func (k *tsigKey) signed(r *dns.Msg, err error) bool {
-	return k == nil || err == nil && r.IsTsig() != nil
+	if k == nil {
+		return true
+	}
+	t := r.IsTsig()
+	return err == nil && t != nil && dns.CanonicalName(t.Hdr.Name) == k.name && dns.CanonicalName(t.Algorithm) == k.algorithm
 }
 
 // signatureError is what the server, or our own check, has against a signature;
-// nil when nothing.
+// nil when nothing, or when nothing was to be signed.
 func (z *RFC2136) signatureError(op string, k *tsigKey, r *dns.Msg, err error) error {
+	if k == nil {
+		return nil
+	}
 	e := &providers.Error{Op: op, Subject: z.subject(), Reason: providers.Authentication}
 	if t := r.IsTsig(); t != nil && t.Error != dns.RcodeSuccess {
 		e.Server = fmt.Sprintf("%s (%s)", rcode(r), dns.RcodeToString[int(t.Error)])
@@ -93,6 +101,8 @@ func (z *RFC2136) signatureError(op string, k *tsigKey, r *dns.Msg, err error) e
 			e.Remedy = fmt.Sprintf("the secret of the key %s is not the server's: compare %s with its key file", z.KeyName, z.Credentials)
 		case dns.RcodeBadTime:
 			e.Remedy = "set this machine's clock and the server's: signatures are good for five minutes" + clocks(t)
+		default:
+			e.Remedy = fmt.Sprintf("the server refuses the signature by %s with %s: its log says why", z.KeyName, strings.TrimSuffix(k.algorithm, "."))
 		}
 		return e
 	}
@@ -101,12 +111,22 @@ func (z *RFC2136) signatureError(op string, k *tsigKey, r *dns.Msg, err error) e
 	if k.signed(r, err) || errors.Is(err, dns.ErrAuth) {
 		return nil
 	}
-	if r.Rcode == dns.RcodeSuccess || err != nil {
+	if err != nil || !refusesUnsigned(r.Rcode) {
 		e.Reason, e.Err = providers.Protocol, errors.New("the answer's signature is missing or wrong")
 		e.Remedy = fmt.Sprintf("see whether something between here and %s changes messages", z.Server)
 		return e
 	}
-	return nil // a refusal from before the signature was looked at (RFC 8945 §5.3.2)
+	return nil
+}
+
+// refusesUnsigned reports whether a server says so before it looks at a signature (RFC 8945 §5.3.2). Every other answer says
+// something about the zone, NXDOMAIN too, and whoever stands in between could say it.
+func refusesUnsigned(rcode int) bool {
+	switch rcode {
+	case dns.RcodeFormatError, dns.RcodeServerFailure, dns.RcodeNotImplemented, dns.RcodeRefused, dns.RcodeNotAuth:
+		return true
+	}
+	return false
 }
 
 // clocks tells both times of a BADTIME answer (RFC 8945 §5.2.3).

@@ -19,6 +19,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	before  func()
 	instead func()
+	alter   func(request, answer []byte) []byte
 	lose    int
 	drop    int
 	conns   map[net.Conn]bool
@@ -89,6 +90,14 @@ func (p *Proxy) DropUpdates(n int) {
 	p.drop = n
 }
 
+// Alter has f change the first answer to each message, and all answers to updates; nil ends it. f gets both as they are on the
+// wire, without their lengths, and returns what is passed on; nil closes the connection instead.
+func (p *Proxy) Alter(f func(request, answer []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.alter = f
+}
+
 func (p *Proxy) hold(conn net.Conn) (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,16 +142,28 @@ func (p *Proxy) serve(client net.Conn) {
 		if _, err := server.Write(m); err != nil {
 			return
 		}
+		p.mu.Lock()
+		alter := p.alter
+		p.mu.Unlock()
+		if update || alter != nil {
+			r, err := message(server)
+			if err != nil || update && p.spend(&p.lose) {
+				return
+			}
+			if alter != nil {
+				body := alter(m[2:], r[2:])
+				if body == nil {
+					return
+				}
+				r = append(binary.BigEndian.AppendUint16(nil, uint16(len(body))), body...)
+			}
+			if _, err := client.Write(r); err != nil {
+				return
+			}
+		}
 		if !update {
 			// A transfer has many messages: from here on octets are octets.
 			p.pass(client, server)
-			return
-		}
-		r, err := message(server)
-		if err != nil || p.spend(&p.lose) {
-			return
-		}
-		if _, err := client.Write(r); err != nil {
 			return
 		}
 	}

@@ -33,6 +33,7 @@ type Server struct {
 	refuse   bool
 	lose     int
 	noAXFR   bool
+	endless  bool
 	queries  int
 	updates  int
 }
@@ -142,6 +143,9 @@ func (s *Server) RefuseUpdates(on bool) { s.turn(func() { s.refuse = on }) }
 // RefuseTransfers makes the server refuse transfers although they are signed.
 func (s *Server) RefuseTransfers(on bool) { s.turn(func() { s.noAXFR = on }) }
 
+// EndlessTransfers makes the server send a transfer's records again and again, and never its end.
+func (s *Server) EndlessTransfers(on bool) { s.turn(func() { s.endless = on }) }
+
 // LoseAnswers makes the server carry out the next n updates and close the connection
 // instead of answering.
 func (s *Server) LoseAnswers(n int) { s.turn(func() { s.lose = n }) }
@@ -230,7 +234,7 @@ func (s *Server) lost() bool {
 
 func (s *Server) handleTransfer(w dns.ResponseWriter, m, r *dns.Msg) {
 	s.mu.Lock()
-	refuse, lag := s.noAXFR, s.lag
+	refuse, lag, endless := s.noAXFR, s.lag, s.endless
 	s.mu.Unlock()
 	z := s.zoneOf(dns.CanonicalName(m.Question[0].Name))
 	if refuse || s.key == nil || m.IsTsig() == nil || z == nil || z.origin != dns.CanonicalName(m.Question[0].Name) {
@@ -248,16 +252,27 @@ func (s *Server) handleTransfer(w dns.ResponseWriter, m, r *dns.Msg) {
 			}
 		}
 	}
-	rrs = append(rrs, soa)
-	parts := make(chan *dns.Envelope)
+	if !endless {
+		rrs = append(rrs, soa)
+	}
+	parts, ended := make(chan *dns.Envelope), make(chan struct{})
 	go func() {
 		defer close(parts)
 		const step = 20 // several messages, as large zones need
 		for i := 0; i < len(rrs); i += step {
 			parts <- &dns.Envelope{RR: rrs[i:min(i+step, len(rrs))]}
 		}
+		for endless {
+			select {
+			case parts <- &dns.Envelope{RR: rrs[1:min(100, len(rrs))]}:
+			case <-ended:
+				return
+			}
+		}
 	}()
-	if err := new(dns.Transfer).Out(w, m, parts); err != nil {
+	err := new(dns.Transfer).Out(w, m, parts)
+	close(ended)
+	if err != nil {
 		_ = w.Close() // the client sees a transfer that broke off
 		for range parts {
 			continue
