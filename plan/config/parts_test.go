@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func TestReadTable(t *testing.T) {
@@ -193,7 +195,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(hosts+"locals {\n a = local.b\n b = [for x in local.a : x...]\n}\n", "\ufeff")
 	f.Add(hosts+"schedule {\n phase \"flip\" {\n start = before(cutover, \"1d\")\n}\n}\ngate \"flip\" {\n require = [check.no_stragglers_for[\"7d\"]]\n}\n", "a\n")
 	f.Add(hosts+"locals {\n x = templatefile(\"f.csv\", { a = jsondecode(\"{}\"), b = secret.mail == null })\n}\n", "${a}%{ for x in [b] }${x}%{ endfor }")
-	f.Fuzz(func(t *testing.T, text, csv string) {
+	faults.Fuzz(f, func(t *testing.T, text, csv string) {
 		fsys := files("a.mx.hcl", text, "f.csv", csv)
 		loaded, errs := Load(fsys, Options{Version: "1.0"})
 		if (loaded.Migration == nil) != errs.HasErrors() {
@@ -227,7 +229,7 @@ func FuzzReadTable(f *testing.F) {
 	for _, s := range []string{"a,b\n1,2\n", "\ufeffa;b\r\n\"x\";\r\n", "a\tb\n", "\"a\n", "a\r1\r"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		table, err := readTable("f", s)
 		if err != nil {
 			return

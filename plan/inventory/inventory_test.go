@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 const sample = `# mxodus inventory, format 1
@@ -244,7 +246,7 @@ func TestEstimates(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sample))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	faults.Fuzz(f, func(t *testing.T, data []byte) {
 		inv, err := Parse(data)
 		if err != nil {
 			return

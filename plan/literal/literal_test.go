@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"golang.org/x/text/unicode/norm"
 	"pgregory.net/rapid"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 // write makes a file that uses everything, out of the given texts.
@@ -181,7 +183,7 @@ func TestParseIsForgiving(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(write([]string{"a", "b${c}", "\u200b"}))
 	f.Add([]byte("a = {\n\"x\" = \"1\", \"y\" = \"2\"}\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	faults.Fuzz(f, func(t *testing.T, data []byte) {
 		b, err := Parse(data)
 		if err != nil {
 			var e *Error

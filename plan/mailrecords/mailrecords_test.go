@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func TestParseSPF(t *testing.T) {
@@ -155,7 +157,7 @@ func FuzzSPF(f *testing.F) {
 	for _, s := range []string{"v=spf1 include:a.example a/24//64 ip4:192.0.2.1 exists:%{i}.x.example redirect=b.example -all", "v=spf1 a:%{d}/24", "v=spf1 +", "v=spf1 =x"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
+	faults.Fuzz(f, func(t *testing.T, text string) {
 		s, err := ParseSPF(text)
 		if err != nil {
 			return
@@ -178,7 +180,7 @@ func FuzzSPF(f *testing.F) {
 
 func FuzzDMARC(f *testing.F) {
 	f.Add("v=DMARC1; p=none; rua=mailto:a@b.example!1m")
-	f.Fuzz(func(t *testing.T, text string) {
+	faults.Fuzz(f, func(t *testing.T, text string) {
 		d, err := ParseDMARC(text)
 		if err != nil {
 			return
@@ -196,7 +198,7 @@ func FuzzDMARC(f *testing.F) {
 
 func FuzzPolicy(f *testing.F) {
 	f.Add("version: STSv1\nmode: enforce\nmx: *.a.example\nmax_age: 1\n", "x.a.example")
-	f.Fuzz(func(t *testing.T, body, host string) {
+	faults.Fuzz(f, func(t *testing.T, body, host string) {
 		p, err := ParsePolicy(body)
 		if err == nil && (p.Mode == "" || p.MaxAge < 0 || p.MaxAge > longestAge*time.Second || p.Mode != "none" && len(p.MX) == 0) {
 			t.Fatalf("%q: %+v", body, p)
@@ -209,7 +211,7 @@ func FuzzTags(f *testing.F) {
 	f.Add("v=DKIM1; p=AAAA")
 	f.Add("v=STSv1; id=1;")
 	f.Add("v=TLSRPTv1; rua=mailto:a@b")
-	f.Fuzz(func(t *testing.T, text string) {
+	faults.Fuzz(f, func(t *testing.T, text string) {
 		if id, err := ParseSTS(text); err == nil && (id == "" || !IsSTS(text)) {
 			t.Fatalf("%q: id %q", text, id)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func fixture(t *testing.T) *plan.Migration {
@@ -115,7 +116,7 @@ func FuzzFill(f *testing.F) {
 	f.Add("{name} {for imap}x{end}{for", "{cutover}")
 	m := &plan.Migration{Name: "a", Targets: []plan.Host{{Kind: "imap", Hostname: "h"}}, Mailboxes: []plan.Mailbox{{Source: "a@b", Target: "a@b", On: "imap", DisplayName: "<{name}>"}}}
 	facts := About(m, "a@b")
-	f.Fuzz(func(t *testing.T, text, more string) {
+	faults.Fuzz(f, func(t *testing.T, text, more string) {
 		facts.Fill(text + more)
 		Unknown(text + more)
 		if !strings.Contains(text, "<") && strings.Contains(facts.FillHTML(text), "<") {

@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 // sealed puts the right digest into line 2 of a plan's text.
@@ -290,7 +291,7 @@ func TestZoneOfTheMachineDoesNotShow(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(small)
 	f.Add(strings.Replace(small, "2027", "0000", -1))
-	f.Fuzz(func(t *testing.T, text string) {
+	faults.Fuzz(f, func(t *testing.T, text string) {
 		if strings.Count(text, "\n") < 2 {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/timeline"
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -397,7 +398,7 @@ func TestEscape(t *testing.T) {
 
 func FuzzEscape(f *testing.F) {
 	f.Add(hostile)
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		got := Escape(s)
 		for _, r := range got {
 			if !visible(r) {

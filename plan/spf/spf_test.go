@@ -3,6 +3,8 @@ package spf
 import (
 	"slices"
 	"testing"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func TestLookups(t *testing.T) {
@@ -53,7 +55,7 @@ func TestIs(t *testing.T) {
 
 func FuzzLookups(f *testing.F) {
 	f.Add("v=spf1 include:a redirect=b exists:%{i} a:/24 -all")
-	f.Fuzz(func(t *testing.T, text string) {
+	faults.Fuzz(f, func(t *testing.T, text string) {
 		if n, _ := Lookups(text, func(string) string { return text }); n < 0 {
 			t.Error("negative")
 		}

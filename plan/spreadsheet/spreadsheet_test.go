@@ -7,6 +7,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 // utf16LE is how Excel writes "Unicode text".
@@ -159,7 +161,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("E-Mail;Name;Aliase\r\na@b.example;A;c@b.example\r\n"))
 	f.Add(utf16LE("address\ta\n"))
 	f.Add([]byte("sep=\"\n\"\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	faults.Fuzz(f, func(t *testing.T, data []byte) {
 		p, table, problems := Read(data)
 		if len(problems) > 0 {
 			return

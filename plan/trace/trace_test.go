@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 // As real receivers write the field, shortened.
@@ -115,7 +117,7 @@ func TestBorder(t *testing.T) {
 func FuzzFields(f *testing.F) {
 	f.Add([]byte("Received: from a (b [192.0.2.1]) by c with ESMTP; Fri, 15 Jan 2027 17:00:01 +0000\r\n x\r\nAuthentication-Results: a; spf=pass (\"\r\n\r\n"))
 	f.Add([]byte(" \n:\nA :b\n\tc\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	faults.Fuzz(f, func(t *testing.T, b []byte) {
 		fields := Fields(b)
 		for _, field := range fields {
 			if field.Name == "" || strings.ContainsAny(field.Name+field.Value, "\n") {
@@ -132,7 +134,7 @@ func FuzzFields(f *testing.F) {
 func FuzzAuthenticationResults(f *testing.F) {
 	f.Add(`mx.google.com; dkim=pass header.i=@a.example; spf=pass (x) smtp.mailfrom=a@a.example`)
 	f.Add(`a=b=c;;=;"q\`)
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		a := ParseAuthentication(s)
 		for _, r := range a.Results {
 			if r.Method == "" || r.Method != strings.ToLower(r.Method) && utf8.ValidString(r.Method) {
@@ -145,7 +147,7 @@ func FuzzAuthenticationResults(f *testing.F) {
 func FuzzReceived(f *testing.F) {
 	f.Add("from a (b [192.0.2.1]:25 helo=x) by c with ESMTP id 1 for <x>; Fri, 15 Jan 2027 17:00:01 +0000")
 	f.Add("from [IPv6:::1%eth0] (HELO")
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		if h := ParseReceived(s); h.IP.IsValid() && h.IP.Zone() != "" {
 			t.Errorf("%+v", h)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func TestName(t *testing.T) {
@@ -134,7 +135,7 @@ func FuzzCanonical(f *testing.F) {
 			f.Add(typ, v)
 		}
 	}
-	f.Fuzz(func(t *testing.T, typ, value string) {
+	faults.Fuzz(f, func(t *testing.T, typ, value string) {
 		data, err := Canonical(typ, value)
 		if err != nil {
 			return

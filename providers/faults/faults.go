@@ -1,4 +1,5 @@
-// Package faults counts what tests have inflicted on the program, so that a run of all packages can end with one line of figures.
+// Package faults is what tests of all packages share to do harm: it counts what was inflicted, so that a run of all packages can end
+// with one line of figures, and gives each fuzz target a short round of mutants in every run.
 package faults
 
 import (

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/wire"
 )
 
@@ -19,7 +20,7 @@ func FuzzMapFolders(f *testing.F) {
 	f.Add("INBOX\nGesendete Objekte\nPapierkorb/Alt", "Inbox\nSent Items\nDeleted Items", "Papierkorb/Alt", "Archiv")
 	f.Add("a\nA\na \n\u00fc\nu\u0308", "INBOX\nSent", "", "")
 	f.Add("inbox\nINBOX/x\n/\n//\n\xff", "Inbox", "INBOX", "x")
-	f.Fuzz(func(t *testing.T, source, target, from, to string) {
+	faults.Fuzz(f, func(t *testing.T, source, target, from, to string) {
 		entries := func(names string) (all []ListEntry) {
 			seen := map[string]bool{}
 			for name := range strings.SplitSeq(names, "\n") {
@@ -90,7 +91,7 @@ func FuzzDates(f *testing.F) {
 	for _, s := range []string{" 2-Jan-2020 03:04:05 +0000", "29-Feb-2023 00:00:00 +0000", "31-Dec-9999 23:59:59 -1400", "1-Jan-0001 00:00:00 +2359", "1-Jan-2020 00:00:00 EST", "01-Jan-1601 00:00:00 +0000"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		date := parseDate(s)
 		text := formatDate(date)
 		if text == "" {
@@ -115,7 +116,7 @@ func FuzzRefusal(f *testing.F) {
 		f.Add("NO", "append", s)
 		f.Add("BYE", "log in", s)
 	}
-	f.Fuzz(func(t *testing.T, kind, op, text string) {
+	faults.Fuzz(f, func(t *testing.T, kind, op, text string) {
 		e := refusal(op, "x", wire.ParseStatus(kind, text))
 		if e.Reason == "" {
 			t.Fatal("no reason")

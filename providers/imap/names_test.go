@@ -8,6 +8,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/wire"
 )
 
@@ -46,7 +47,7 @@ func FuzzUTF7(f *testing.F) {
 	for _, s := range []string{"a&b", "ü", "日本語📬", "&AMk-", "&-", "\ufffd"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		if utf8.ValidString(s) {
 			encoded := encodeUTF7(s)
 			if got, err := decodeUTF7(encoded); err != nil || got != s {

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/state/manifest"
 )
 
@@ -154,7 +155,7 @@ func TestContentDoesNotDependOnHowItArrives(t *testing.T) {
 func FuzzContent(f *testing.F) {
 	f.Add([]byte(rendering{boundary: "b", textEncoding: "base64", width: 76, charset: "utf-8"}.message()))
 	f.Add([]byte("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n--x--\r\n--x\r\n"))
-	f.Fuzz(func(t *testing.T, octets []byte) {
+	faults.Fuzz(f, func(t *testing.T, octets []byte) {
 		h := newContentHasher()
 		h.Write(octets)
 		h.sums()

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/mxodus/mxodus/providers/faults"
 )
 
 func reader(input string, lim Limits) *Reader {
@@ -217,7 +219,7 @@ func FuzzReader(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, in string) {
+	faults.Fuzz(f, func(t *testing.T, in string) {
 		r := reader(in, Limits{Line: 500, Literal: 100, Depth: 5})
 		for range len(in) + 2 { // each response takes an octet at least
 			resp, err := r.Next()
@@ -253,7 +255,7 @@ func FuzzReader(f *testing.F) {
 
 func FuzzString(f *testing.F) {
 	f.Add("INBOX\r\nA2 LOGOUT")
-	f.Fuzz(func(t *testing.T, s string) {
+	faults.Fuzz(f, func(t *testing.T, s string) {
 		parts, err := NewCommand("CREATE").String(s).Flags(nil).Parts()
 		if err != nil {
 			if !strings.Contains(s, "\x00") {
