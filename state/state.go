@@ -14,17 +14,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/mattn/go-sqlite3"
+	"github.com/mxodus/mxodus/state/database"
 )
 
 // schemaVersion is stored in PRAGMA user_version. A newer file is refused.
 const schemaVersion = 1
 
-const schema = `
+const schema = required + journalEvent
+
+// required is what a file of this format has to have.
+const required = `
 CREATE TABLE journal (
 	seq   INTEGER PRIMARY KEY AUTOINCREMENT,
 	at    INTEGER NOT NULL,             -- nanoseconds since 1970, UTC
@@ -34,7 +38,6 @@ CREATE TABLE journal (
 	data  TEXT    NOT NULL DEFAULT '{}' -- JSON object
 );
 CREATE INDEX journal_step ON journal(step);
-` + journalEvent + `
 CREATE TABLE holder (
 	one     INTEGER PRIMARY KEY CHECK (one = 1),
 	pid     INTEGER NOT NULL,
@@ -73,77 +76,62 @@ func Path(dir string) string { return filepath.Join(dir, ".mxodus", "state.db") 
 
 // Exists reports whether the migration in dir has state yet.
 func Exists(dir string) bool {
-	_, err := os.Stat(Path(dir))
+	_, err := os.Lstat(Path(dir)) // a link that leads nowhere is there, and is refused
 	return err == nil
 }
 
 // Open opens the state of the migration in dir and makes it when it is not
-// there. Folders are 0700 and files 0600. A damaged file is a *DamagedError.
+// there. Folders are 0700 and files 0600. The file is looked over before anything of it is written:
+// a damaged one, or one that is no state file, is a *DamagedError and stays as it is, octet by octet.
 func Open(dir string) (*DB, error) {
 	path := Path(dir)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	// SQLite would open a file that it may not write to, and say so at the first entry.
+	if err := database.Writable(path); err != nil {
 		return nil, fmt.Errorf("open the state file: %w", err)
 	}
-	if err := f.Close(); err != nil {
-		return nil, err
+	err := examine(path, true)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := database.Make(path, schema, schemaVersion); err != nil {
+			return nil, fmt.Errorf("make the state file: %w", err)
+		}
+		err = examine(path, true)
 	}
-	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_txlock=immediate&_foreign_keys=1")
 	if err != nil {
-		return nil, fmt.Errorf("open the state file: %w", err)
-	}
-	db.SetMaxOpenConns(1)
-	d := &DB{db: db, path: path}
-	if err := d.migrate(); err != nil {
-		db.Close()
 		return nil, err
+	}
+	d, err := open(path, database.Writing(path)+"&_txlock=immediate")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.db.Exec(journalEvent); err != nil {
+		return nil, errors.Join(d.wrap(err), d.Close())
 	}
 	return d, nil
 }
 
-func (d *DB) migrate() error {
-	tx, err := d.db.Begin()
+func open(path, name string) (*DB, error) {
+	db, err := sql.Open("sqlite3", name)
 	if err != nil {
-		return d.wrap(err)
+		return nil, fmt.Errorf("open the state file: %w", err)
 	}
-	defer tx.Rollback()
-	var version int
-	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return d.wrap(err)
-	}
-	switch {
-	case version == schemaVersion:
-		if err := d.check(tx); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(journalEvent); err != nil {
-			return d.wrap(err)
-		}
-		return d.wrap(tx.Commit())
-	case version > schemaVersion:
-		return fmt.Errorf("the state file %s was written by a newer mxodus (format %d, this one knows %d): use that version", d.path, version, schemaVersion)
-	}
-	if _, err := tx.Exec(schema); err != nil {
-		return d.wrap(err)
-	}
-	if _, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
-		return d.wrap(err)
-	}
-	return d.wrap(tx.Commit())
+	db.SetMaxOpenConns(1)
+	return &DB{db: db, path: path}, nil
 }
 
-// check reads the file's structure, so that damage is found before the first
-// entry is believed.
-func (d *DB) check(tx *sql.Tx) error {
-	var verdict string
-	if err := tx.QueryRow("PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+// examine looks a state file over; an error that is fs.ErrNotExist means that there is none.
+func examine(path string, whole bool) error {
+	d := &DB{path: path}
+	format, err := database.Examine(path, schemaVersion, required, whole)
+	switch {
+	case err != nil:
 		return d.wrap(err)
-	}
-	if verdict != "ok" {
-		return &DamagedError{Path: d.path, Err: errors.New(verdict)}
+	case format > schemaVersion:
+		return fmt.Errorf("the state file %s was written by a newer mxodus (format %d, this one knows %d): use that version", path, format, schemaVersion)
+	case format < schemaVersion:
+		return &DamagedError{Path: path, Err: errors.New("it holds no tables")}
 	}
 	return nil
 }
@@ -153,8 +141,8 @@ func (d *DB) wrap(err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[sqlite3.Error](err); ok && (e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB) {
-		return &DamagedError{Path: d.path, Err: err}
+	if damage, ok := errors.AsType[*database.Damage](database.Judge(err)); ok {
+		return &DamagedError{Path: d.path, Err: damage.Reason}
 	}
 	return fmt.Errorf("state file %s: %w", d.path, err)
 }
@@ -197,23 +185,10 @@ func (d *DB) Append(ctx context.Context, entries ...Entry) error {
 // found where it is read, and is a *DamagedError then.
 func Look(dir string) (*DB, error) {
 	path := Path(dir)
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open the state file: %w", err)
+	if err := examine(path, false); err != nil {
+		return nil, err
 	}
-	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_query_only=1")
-	if err != nil {
-		return nil, fmt.Errorf("open the state file: %w", err)
-	}
-	db.SetMaxOpenConns(1)
-	d := &DB{db: db, path: path}
-	var version int
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return nil, errors.Join(d.wrap(err), db.Close())
-	}
-	if version != schemaVersion {
-		return nil, errors.Join(fmt.Errorf("the state file %s has format %d, this mxodus knows %d", path, version, schemaVersion), db.Close())
-	}
-	return d, nil
+	return open(path, database.Reading(path))
 }
 
 // Recent is Entries(ctx, 0) without most of those of one event, which comes again and again for
@@ -252,7 +227,7 @@ func (d *DB) entries(ctx context.Context, query string, args ...any) ([]Entry, e
 		var at int64
 		var data string
 		if err := rows.Scan(&e.Seq, &at, &e.Plan, &e.Step, &e.Event, &data); err != nil {
-			return nil, d.wrap(err)
+			return nil, &DamagedError{Path: d.path, Err: err} // a value that nobody can have written
 		}
 		e.At, e.Data = time.Unix(0, at).UTC(), json.RawMessage(data)
 		list = append(list, e)

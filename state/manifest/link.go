@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/mxodus/mxodus/state/database"
 )
 
 // Claims calls fn for each message that is at the target, also for those that
@@ -57,7 +59,7 @@ func Backup(ctx context.Context, path, file string) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	// Not by the View's handle: SQLite takes VACUUM INTO for a write.
-	db, err := sql.Open("sqlite3", dsn(path))
+	db, err := sql.Open("sqlite3", database.Writing(path))
 	if err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}

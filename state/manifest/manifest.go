@@ -15,14 +15,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"github.com/gofrs/flock"
-	"github.com/mattn/go-sqlite3"
+
+	"github.com/mxodus/mxodus/state/database"
 )
 
 // DamagedError says that a manifest can't be trusted. Nothing was changed.
@@ -81,6 +82,9 @@ func Open(path, target string) (*DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the manifest folder: %w", err)
 	}
+	if fi, err := os.Lstat(path + ".lock"); err == nil && !fi.Mode().IsRegular() {
+		return nil, &DamagedError{Path: path, Err: errors.New("its .lock is no file of its own")}
+	}
 	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
 	got, err := lock.TryLock()
 	if err != nil {
@@ -101,30 +105,40 @@ func Open(path, target string) (*DB, error) {
 // View opens the manifest at path for reading, also while another process works on it. An
 // error that is fs.ErrNotExist means that nothing was copied yet.
 func View(path string) (*DB, error) {
-	if fi, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open the manifest: %w", err)
-	} else if fi.Size() == 0 {
-		return nil, &DamagedError{Path: path, Err: errors.New("the file is empty")}
-	}
 	d := &DB{path: path, requests: make(chan *request)}
+	if err := d.examine(false); err != nil {
+		return nil, err
+	}
 	var err error
-	if d.read, err = sql.Open("sqlite3", dsn(path)+"&_query_only=1"); err != nil {
+	if d.read, err = sql.Open("sqlite3", database.Reading(path)+statements); err != nil {
 		return nil, fmt.Errorf("open the manifest: %w", err)
-	}
-	var version int
-	if err := d.read.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return nil, errors.Join(d.wrap(err), d.shut())
-	}
-	if version != schemaVersion {
-		return nil, errors.Join(fmt.Errorf("the manifest %s has format %d, this mxodus knows %d", path, version, schemaVersion), d.shut())
 	}
 	return d, nil
 }
 
-// dsn names a database file for SQLite. The name goes into a URI: characters
-// such as ? and % must not end it.
-func dsn(path string) string {
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_foreign_keys=1&_stmt_cache_size=64"
+// statements is how many prepared statements a connection keeps.
+const statements = "&_stmt_cache_size=64"
+
+// examine looks the file over before anything of it is believed or written. An error that is fs.ErrNotExist
+// means that there is none.
+func (d *DB) examine(whole bool) error {
+	format, err := database.Examine(d.path, schemaVersion, schema, whole)
+	if err == nil && format == 1 {
+		_, err = database.Examine(d.path, 1, formerly, false)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("open the manifest: %w", err)
+	case err != nil:
+		return d.wrap(err)
+	case format > schemaVersion:
+		return fmt.Errorf("the manifest %s was written by a newer mxodus (format %d, this one knows %d): use that version", d.path, format, schemaVersion)
+	case format < 1:
+		return &DamagedError{Path: d.path, Err: errors.New("it holds no tables")}
+	case format < schemaVersion && !whole:
+		return fmt.Errorf("the manifest %s has format %d, this mxodus knows %d: the next pass over the mailbox brings it up", d.path, format, schemaVersion)
+	}
+	return nil
 }
 
 func (d *DB) open(target string) error {
@@ -132,35 +146,34 @@ func (d *DB) open(target string) error {
 	if err != nil {
 		return err
 	}
-	if made {
-		fi, err := os.Stat(d.path)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			return &DamagedError{Path: d.path, Err: errors.New("the file is gone")}
-		case err != nil:
-			return fmt.Errorf("open the manifest: %w", err)
-		case fi.Size() == 0:
-			return &DamagedError{Path: d.path, Err: errors.New("the file is empty")}
-		}
-	}
-	f, err := os.OpenFile(d.path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	if err := database.Writable(d.path); err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}
-	if err := f.Close(); err != nil {
+	err = d.examine(true)
+	if errors.Is(err, fs.ErrNotExist) {
+		if made {
+			return &DamagedError{Path: d.path, Err: errors.New("the file is gone")}
+		}
+		row := "INSERT INTO mailbox(one, target) VALUES (1, '" + strings.ReplaceAll(target, "'", "''") + "');"
+		if err := database.Make(d.path, schema+row, schemaVersion); err != nil {
+			return fmt.Errorf("make the manifest: %w", err)
+		}
+		err = d.examine(true)
+	}
+	if err != nil {
 		return err
 	}
-	if d.write, err = sql.Open("sqlite3", dsn(d.path)+"&_txlock=immediate"); err != nil {
+	if d.write, err = sql.Open("sqlite3", database.Writing(d.path)+"&_txlock=immediate"+statements); err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}
 	d.write.SetMaxOpenConns(1)
-	if err := d.migrate(made, target); err != nil {
+	if err := d.migrate(target); err != nil {
 		return err
 	}
 	if _, err := d.write.Exec(occurrences); err != nil {
 		return d.wrap(err)
 	}
-	if d.read, err = sql.Open("sqlite3", dsn(d.path)+"&_query_only=1"); err != nil {
+	if d.read, err = sql.Open("sqlite3", database.Reading(d.path)+statements); err != nil {
 		return fmt.Errorf("open the manifest: %w", err)
 	}
 	d.read.SetMaxOpenConns(8)
@@ -188,7 +201,8 @@ func (d *DB) markMade() error {
 	return errors.Join(werr, f.Sync(), f.Close())
 }
 
-func (d *DB) migrate(made bool, target string) error {
+// migrate wants the file to be of that target, and brings an older one up.
+func (d *DB) migrate(target string) error {
 	tx, err := d.write.Begin()
 	if err != nil {
 		return d.wrap(err)
@@ -198,34 +212,19 @@ func (d *DB) migrate(made bool, target string) error {
 	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return d.wrap(err)
 	}
-	switch {
-	case version > schemaVersion:
-		return fmt.Errorf("the manifest %s was written by a newer mxodus (format %d, this one knows %d): use that version", d.path, version, schemaVersion)
-	case version >= 1:
-		if err := d.check(tx); err != nil {
-			return err
-		}
-		var had string
-		if err := tx.QueryRow("SELECT target FROM mailbox").Scan(&had); err != nil {
-			return d.wrap(err)
-		}
-		if had != target {
-			return &OtherTargetError{Path: d.path, Had: had, Want: target}
-		}
-		if version == schemaVersion {
-			return nil
-		}
-		if _, err := tx.Exec(upgrade); err != nil {
-			return d.wrap(err)
-		}
-		return d.stamp(tx)
-	case made:
-		return &DamagedError{Path: d.path, Err: errors.New("it holds no tables")}
-	}
-	if _, err := tx.Exec(schema); err != nil {
+	var had string
+	if err := tx.QueryRow("SELECT target FROM mailbox").Scan(&had); errors.Is(err, sql.ErrNoRows) {
+		return &DamagedError{Path: d.path, Err: errors.New("it doesn't say of which mailbox it is")}
+	} else if err != nil {
 		return d.wrap(err)
 	}
-	if _, err := tx.Exec("INSERT INTO mailbox(one, target) VALUES (1, ?)", target); err != nil {
+	if had != target {
+		return &OtherTargetError{Path: d.path, Had: had, Want: target}
+	}
+	if version == schemaVersion {
+		return nil
+	}
+	if _, err := tx.Exec(upgrade); err != nil {
 		return d.wrap(err)
 	}
 	return d.stamp(tx)
@@ -239,25 +238,13 @@ func (d *DB) stamp(tx *sql.Tx) error {
 	return d.wrap(tx.Commit())
 }
 
-// check reads the whole file's structure before the first row is believed.
-func (d *DB) check(tx *sql.Tx) error {
-	var verdict string
-	if err := tx.QueryRow("PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return d.wrap(err)
-	}
-	if verdict != "ok" {
-		return &DamagedError{Path: d.path, Err: errors.New(verdict)}
-	}
-	return nil
-}
-
 // wrap turns SQLite's words for a broken file into a DamagedError.
 func (d *DB) wrap(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	if e, ok := errors.AsType[sqlite3.Error](err); ok && (e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB) {
-		return &DamagedError{Path: d.path, Err: err}
+	if damage, ok := errors.AsType[*database.Damage](database.Judge(err)); ok {
+		return &DamagedError{Path: d.path, Err: damage.Reason}
 	}
 	return fmt.Errorf("manifest %s: %w", d.path, err)
 }

@@ -97,6 +97,16 @@ CREATE TABLE quarantine (
 );
 `
 
+// formerly is what tells a manifest of format 1 from a file of another program.
+const formerly = `
+CREATE TABLE mailbox (one, target);
+CREATE TABLE pass (number, mode, began, finished, result);
+CREATE TABLE target (id, raw, name);
+CREATE TABLE folder (id, raw, name, target);
+CREATE TABLE message (id, folder, uidvalidity, uid, state, target);
+CREATE TABLE quarantine (message, reason, words, max, file);
+`
+
 // upgrade brings a file of format 1 to format 2.
 const upgrade = `
 ALTER TABLE mailbox ADD COLUMN rewrites INTEGER NOT NULL DEFAULT 0;
