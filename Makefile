@@ -57,6 +57,7 @@ TORTURE_ROUNDS ?= 14
 torture: servers
 	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy -all-points -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) \
 		| grep -E '^(---|ok|FAIL|panic)|faults|cuts|kills|resident|again:'
+	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E '^(---|ok|FAIL|panic)|faults|again:'
 
 FUZZ_TIME ?= 60s
 fuzz:

@@ -59,6 +59,8 @@ func exchange(ctx context.Context, network, server string, m *dns.Msg, key *tsig
 			return fail(true, errOther)
 		case err != nil && (r == nil || r.IsTsig() == nil):
 			return fail(true, err)
+		case r.Truncated && network == "tcp":
+			return fail(true, errTruncated) // an answer with nothing in it is not "there is nothing"
 		}
 		return r, true, err
 	}
@@ -77,6 +79,8 @@ func plainly(err error) error {
 	}
 	return err
 }
+
+var errTruncated = errors.New("the answer is truncated over TCP, too")
 
 var errTimeout = errors.New("no answer in time")
 

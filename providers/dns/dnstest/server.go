@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +33,7 @@ type Server struct {
 	lose     int
 	noAXFR   bool
 	endless  bool
+	inflict  func(m *dns.Msg, tcp bool) Fault
 	queries  int
 	updates  int
 }
@@ -56,7 +56,7 @@ func Listen(addr string, key *Key, zones ...*Zone) (*Server, error) {
 	}
 	s.addr = tcp.Addr().String()
 	s.udp = serve(&dns.Server{PacketConn: udp, Handler: dns.HandlerFunc(s.handle), TsigSecret: secrets, MsgAcceptFunc: accept})
-	s.tcp = serve(&dns.Server{Listener: tcp, Handler: dns.HandlerFunc(s.handle), TsigSecret: secrets, MsgAcceptFunc: accept})
+	s.tcp = serve(&dns.Server{Listener: cutListener{tcp}, Handler: dns.HandlerFunc(s.handle), TsigSecret: secrets, MsgAcceptFunc: accept})
 	return s, nil
 }
 
@@ -177,6 +177,11 @@ func (s *Server) handle(w dns.ResponseWriter, m *dns.Msg) {
 		s.queries++
 	}
 	s.mu.Unlock()
+	way, done := s.inflicted(w, m)
+	if done {
+		return
+	}
+	w = way
 	r := new(dns.Msg)
 	r.SetReply(m)
 	switch {
@@ -304,7 +309,7 @@ func (s *Server) write(w dns.ResponseWriter, m, r *dns.Msg) {
 	s.mu.Lock()
 	truncate, old := s.truncate, s.oldEDNS
 	s.mu.Unlock()
-	if strings.HasPrefix(w.LocalAddr().Network(), "udp") {
+	if !overTCP(w) {
 		size := dns.MinMsgSize
 		if opt := m.IsEdns0(); opt != nil && !old {
 			size = int(opt.UDPSize())
