@@ -31,11 +31,11 @@ func Fuzz(f *testing.F, fn any) {
 		return
 	}
 	r := round{name: f.Name(), fn: reflect.ValueOf(fn)}
-	f.Cleanup(func() { Count(f, "fuzz executions", r.executed) })
 	f.Fuzz(reflect.MakeFunc(r.fn.Type(), func(args []reflect.Value) []reflect.Value {
 		r.around(args[0].Interface().(*testing.T), args[1:])
 		return nil
 	}).Interface())
+	Count(f, "fuzz executions", r.executed)
 }
 
 // round is the short round of one target.

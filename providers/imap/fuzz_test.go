@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap/wire"
 )
@@ -126,6 +127,115 @@ func FuzzRefusal(f *testing.F) {
 		}
 		if strings.ContainsAny(e.Error(), "\r\n\x1b") && !strings.ContainsAny(op, "\r\n\x1b") {
 			t.Fatalf("control characters in %q", e.Error())
+		}
+	})
+}
+
+// FuzzOneCommand: whatever octets are in names, passwords, folders, flags, texts and messages, the server sees exactly the commands that were
+// called, each with exactly those strings, or none. No octet of them begins another command.
+func FuzzOneCommand(f *testing.F) {
+	f.Add("anna@a.example", "secret", "Entw&APw-rfe", `\Seen $Forwarded`, "Subject", "From: a\r\n\r\nx", uint8(0))
+	f.Add("a\r\nA2 DELETE INBOX", "b\r\nA3 DELETE INBOX", "INBOX\r\nA4 DELETE INBOX", "x) \"\r\nA5 DELETE INBOX", "\"\r\nA6 DELETE INBOX", "\r\nA7 DELETE INBOX\r\n", uint8(1))
+	f.Add(`"a"`, `p\"`, `\"{3}`, `\Recent {5} a`, "{5}", "", uint8(6))
+	f.Add("{3+}\r\n", "\x00", "a\x00b", "\x00", "\x00", "\x00", uint8(13))
+	f.Add("ü", "pässwörter", "M\xfcll", "ümlaut", "日本語", "\xff", uint8(255))
+	faults.Fuzz(f, func(t *testing.T, user, password, folder, flags, text, message string, how uint8) {
+		caps := "SASL-IR UIDPLUS MOVE BINARY"
+		for i, more := range []string{"LITERAL+", "LITERAL-", "MULTIAPPEND"} {
+			if how&(1<<i) != 0 {
+				caps += " " + more
+			}
+		}
+		d := &Dialer{Host: plan.Host{Hostname: "a.example", Port: 993, Auth: "plain"}}
+		if how&8 != 0 {
+			d.Host.Auth = "login"
+		} else {
+			caps += " AUTH=PLAIN"
+		}
+		server := newStrict(caps, nil)
+		l := newLink(server, 0)
+		defer l.abort(errors.New("the test is over"))
+		var want []command
+		call := func(name string, args ...string) { want = append(want, command{name: name, args: args}) }
+
+		s, err := d.login(l, l, "* OK [CAPABILITY IMAP4rev1 "+caps+"] hello\r\n", identity{name: user, password: providers.Keep(password)})
+		if err == nil {
+			ctx := t.Context()
+			flagList := strings.Split(flags, " ")
+			sendable := settable(flagList)
+			if strings.Contains(folder, "\x00") {
+				// Nothing can be sent.
+			} else {
+				call("CREATE", folder)
+				call("SELECT", folder)
+				call("SUBSCRIBE", folder)
+				call("UID COPY", "1:3", folder)
+				call("UID MOVE", "1:3", folder)
+			}
+			s.Create(ctx, folder, "")
+			s.Select(ctx, folder)
+			s.Subscribe(ctx, folder)
+			s.Copy(ctx, "1:3", folder)
+			s.Move(ctx, "1:3", folder)
+			s.Store(ctx, "1:3", "+FLAGS", flagList)
+			call("UID STORE", "1:3", "+FLAGS.SILENT", "("+strings.Join(sendable, " ")+")")
+			s.Search(ctx, "HEADER Message-ID", text)
+			if !strings.Contains(text, "\x00") {
+				call("UID SEARCH", "HEADER", "Message-ID", text)
+			}
+			appended, _ := s.Append(ctx, folder, []Message{{Flags: flagList, Size: int64(len(message)), Body: strings.NewReader(message), Binary: strings.Contains(message, "\x00")}})
+			if !strings.Contains(folder, "\x00") {
+				args := []string{folder}
+				if len(sendable) > 0 {
+					args = append(args, "("+strings.Join(sendable, " ")+")")
+				}
+				call("APPEND", append(args, message)...)
+				if !appended[0].Done {
+					t.Fatalf("not appended: %+v", appended[0])
+				}
+			}
+			s.Delete(ctx, folder)
+			if !strings.Contains(folder, "\x00") {
+				call("DELETE", folder)
+			}
+			if s.Err() != nil {
+				t.Fatalf("the connection was lost: %v", s.Err())
+			}
+			s.Close()
+			call("LOGOUT")
+		}
+		got, wrong := server.sent()
+		if wrong != nil {
+			t.Fatalf("the client sent what is no command: %v", wrong)
+		}
+		// What a session asks when it begins names nothing of the caller's.
+		got = slices.DeleteFunc(got, func(c command) bool {
+			return c.name == "CAPABILITY" || c.name == "LIST" && len(c.args) == 2 && c.args[1] == ""
+		})
+		if len(got) == 0 {
+			if err == nil {
+				t.Fatal("logged in without a login")
+			}
+			return // such a name or password can't be sent
+		}
+		name, pass := user, password
+		switch got[0].name {
+		case "LOGIN":
+			name, pass = got[0].args[0], got[0].args[1]
+		case "AUTHENTICATE":
+			var perr error
+			if name, pass, perr = plainLogin(got[0].args[1]); perr != nil {
+				t.Fatal(perr)
+			}
+		default:
+			t.Fatalf("the first command is %q", got[0])
+		}
+		if name != user || pass != password {
+			t.Fatalf("logged in as %q with %q instead of %q with %q", name, pass, user, password)
+		}
+		got = got[1:]
+		if !slices.EqualFunc(got, want, func(a, b command) bool { return a.name == b.name && slices.Equal(a.args, b.args) }) {
+			t.Fatalf("the server saw\n%q\ninstead of\n%q", got, want)
 		}
 	})
 }

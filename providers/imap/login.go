@@ -104,6 +104,12 @@ func (who identity) conceal(err error) error {
 // server said of a token, besides its answer.
 func (d *Dialer) authenticate(client *imapclient.Client, caps map[string]bool, who identity) (why string, err error) {
 	subject := who.name + " at " + d.Address()
+	if strings.Contains(who.name+who.password.Reveal(), "\x00") {
+		// In PLAIN a NUL ends the name (RFC 4616 §2): somebody else would be logged in. LOGIN can't carry it (RFC 3501 §9: CHAR8).
+		return "", &providers.Error{Op: "log in", Subject: subject, Reason: providers.Refused,
+			Err:    errors.New("the name or the password holds a NUL, which IMAP can't carry"),
+			Remedy: "look at the secret's file or command: it gives something else than the text of a password"}
+	}
 	switch d.Host.Auth {
 	case "", "plain":
 		if caps["AUTH=PLAIN"] {
