@@ -73,3 +73,18 @@ func TestBinaryWhereItIsOffered(t *testing.T) {
 		})
 	}
 }
+
+// TestTakenBeforeItWasSent: a server that says OK while it still has to ask for the octets has taken none of them.
+func TestTakenBeforeItWasSent(t *testing.T) {
+	d := script(t, func(c *scripted) {
+		c.open(t, "UIDPLUS")
+		tag := c.expect(t, `APPEND "INBOX" {3}`)
+		c.say(tag + " OK [APPENDUID 5 9] done")
+		c.line()
+	})
+	s := connect(t, d)
+	r, err := s.Append(t.Context(), "INBOX", []imap.Message{{Size: 3, Body: strings.NewReader("x\r\n")}})
+	if err == nil || r[0].Done || !r[0].Unsent {
+		t.Errorf("%+v, %v", r[0], err)
+	}
+}

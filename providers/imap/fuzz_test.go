@@ -1,8 +1,11 @@
 package imap
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -236,6 +239,109 @@ func FuzzOneCommand(f *testing.F) {
 		got = got[1:]
 		if !slices.EqualFunc(got, want, func(a, b command) bool { return a.name == b.name && slices.Equal(a.args, b.args) }) {
 			t.Fatalf("the server saw\n%q\ninstead of\n%q", got, want)
+		}
+	})
+}
+
+// FuzzAnswers: whatever a server answers, reading calls come to an end, keep no more than was sent, send whole commands alone (names that the
+// server made up are in them), each once, and none that changes anything.
+func FuzzAnswers(f *testing.F) {
+	for _, s := range []string{
+		"A1 OK [CAPABILITY IMAP4rev1] x\r\n* LIST (\\Noselect) \"/\" \"\"\r\nA2 OK x\r\n* LIST () \"/\" a\r\n* LIST (\\Sent) \"/\" \"b \\\"c\"\r\nA3 OK x\r\nA4 OK x\r\n* STATUS a (MESSAGES 3 UIDNEXT 4 UIDVALIDITY 5)\r\nA5 OK x\r\nA6 OK x\r\n" +
+			"* 3 EXISTS\r\n* OK [UIDVALIDITY 5] x\r\n* OK [PERMANENTFLAGS (\\Seen \\*)] x\r\nA7 OK [READ-ONLY] x\r\n* 1 FETCH (UID 1 FLAGS (\\Seen) INTERNALDATE \" 1-Jan-2020 00:00:00 +0000\" RFC822.SIZE 3)\r\nA8 OK x\r\n" +
+			"* 1 FETCH (UID 1 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0000\" RFC822.SIZE 3 BODY[] {3}\r\nabc)\r\nA9 OK x\r\n* SEARCH 1 2\r\nA10 OK x\r\nA11 OK x\r\n",
+		"A1 OK [CAPABILITY IMAP4rev1 NAMESPACE ID QRESYNC ENABLE LIST-EXTENDED LIST-STATUS SPECIAL-USE STATUS=SIZE LITERAL+] x\r\n* ID (\"name\" \"x\")\r\n* ENABLED QRESYNC\r\n* NAMESPACE ((\"INBOX.\" \".\")) NIL ((\"shared.\" \".\"))\r\n" +
+			"A2 OK x\r\nA3 OK x\r\nA4 OK x\r\n* LIST () \".\" \"\"\r\nA5 OK x\r\n* LIST (\\HasNoChildren) \".\" {20}\r\nINBOX.a\r\nA6 LOGOUT\r\nx\r\n* STATUS INBOX.b (MESSAGES 1)\r\nA6 OK x\r\nA7 OK x\r\n* VANISHED (EARLIER) 1:4294967295\r\nA8 OK x\r\nA9 OK x\r\n",
+		"* BYE x\r\n", "A1 NO [UNAVAILABLE] x\r\n", "+ x\r\nA2 OK x\r\n", "A1 OK x\r\n* LIST () NIL {3}\r\na\x00b\r\nA2 OK x\r\n",
+	} {
+		f.Add([]byte(s), "")
+	}
+	f.Add([]byte("A1 OK x\r\nA2 OK x\r\n* LIST () \"/\" x\r\nA3 OK x\r\nA4 OK x\r\n"), "LITERAL+ LIST-EXTENDED LIST-STATUS CONDSTORE UNSELECT")
+	faults.Fuzz(f, func(t *testing.T, says []byte, caps string) {
+		server := newStrict("", says)
+		l := newLink(server, 0)
+		defer l.abort(errors.New("the test is over"))
+		d := &Dialer{Host: plan.Host{Hostname: "a.example", Port: 993}, Spool: t.TempDir()}
+		s := newSession(d, l, l, bufio.NewReader(l), "anna@a.example")
+		server.goAhead = func() bool { return s.goAhead }
+		ctx := t.Context()
+		kept := 0
+		if s.begin(caps) == nil {
+			entries, _ := s.List(ctx)
+			for i, e := range entries {
+				if kept += len(e.Raw); !utf8.ValidString(e.Name) {
+					t.Fatalf("folder %q is called %q", e.Raw, e.Name)
+				}
+				if i > 5 {
+					continue
+				}
+				if _, err := s.Examine(ctx, e.Raw); err != nil {
+					continue
+				}
+				s.FetchMeta(ctx, "1:*", FetchItems{}, func(m Meta) error {
+					for _, flag := range m.Flags {
+						kept += len(flag)
+					}
+					return nil
+				})
+				s.FetchBodies(ctx, []string{"1:10"}, func(_ Meta, size int64, body io.Reader) error {
+					n, err := io.Copy(io.Discard, body)
+					if kept += int(n); err == nil && n != size {
+						t.Fatalf("%d octets of %d without an error", n, size)
+					}
+					return err
+				})
+				uids, _ := s.Search(ctx, "HEADER Message-ID", "<a@a.example>")
+				kept += len(uids)
+				s.Unselect(ctx)
+			}
+		}
+		s.Close()
+		if kept > len(says) {
+			t.Fatalf("%d octets were kept of %d", kept, len(says))
+		}
+		sent, wrong := server.sent()
+		if wrong != nil {
+			t.Fatalf("the client sent what is no command: %v", wrong)
+		}
+		for i, c := range sent {
+			if want := "A" + strconv.Itoa(i+1); c.tag != want {
+				t.Fatalf("command %d is %q", i+1, c)
+			}
+			switch c.name {
+			case "CAPABILITY", "ID", "ENABLE", "NAMESPACE", "LIST", "LSUB", "STATUS", "EXAMINE", "UID FETCH", "UID SEARCH", "CLOSE", "UNSELECT", "LOGOUT":
+			default:
+				t.Fatalf("reading sends %q", c)
+			}
+		}
+	})
+}
+
+// FuzzNames: a name is UTF-8 whatever a server calls its folder, the name on the wire of any name is plain ASCII, and a folder that
+// is made under it is listed by a name that leads to it again: no second one is made by the next pass.
+func FuzzNames(f *testing.F) {
+	for _, s := range []string{"Entw&APw-rfe/a.b", "INBOX", "inbox/x", "R&D", "M\xfcll", "a\u2215b\u2024c", "INBOX.INBOX.x", "", "//", "a/", "\u2028", "&", "_"} {
+		for how := range uint8(5) {
+			f.Add(s, how)
+		}
+	}
+	faults.Fuzz(f, func(t *testing.T, raw string, how uint8) {
+		s := []*Session{{delimiter: "/"}, {delimiter: "."}, {delimiter: ".", prefix: "INBOX."}, {}, {delimiter: "\\"}}[how%5]
+		if raw == "" {
+			return // LIST "" "" alone speaks of such a one
+		}
+		name := s.decodeName(raw)
+		if !utf8.ValidString(name) {
+			t.Fatalf("%q is called %q", raw, name)
+		}
+		wire := s.WireName(name)
+		for _, b := range []byte(wire) {
+			if b < 0x20 || b > 0x7e {
+				t.Fatalf("%q goes out as %q", name, wire)
+			}
+		}
+		if again := s.decodeName(wire); s.WireName(again) != wire {
+			t.Fatalf("%q is made as %q, listed as %q and sought as %q", name, wire, again, s.WireName(again))
 		}
 	})
 }

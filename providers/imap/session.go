@@ -423,6 +423,10 @@ func (s *Session) awaitGoAhead(p *pending) error {
 			return err
 		}
 	}
+	if p.done && p.status.Kind == "OK" {
+		p.done = false // taken at its word, a message would be there of which no octet was sent
+		return s.fail(errors.New("the server answered OK to a command before it had all of it"))
+	}
 	return nil
 }
 

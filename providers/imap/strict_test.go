@@ -25,6 +25,8 @@ type strict struct {
 	wrong    error // the first thing that is no command
 	granted  int   // octets of in up to which literals were announced and let in
 	closed   bool
+	waits    bool        // a literal is announced and not let in yet
+	goAhead  func() bool // with says: whether the client has read that it may send the literal
 }
 
 // command is one command of a client.
@@ -65,7 +67,10 @@ func (s *strict) Write(p []byte) (int, error) {
 	if s.closed {
 		return 0, net.ErrClosed
 	}
-	s.in = append(s.in, p...)
+	if s.waits && s.says != nil && !s.goAhead() {
+		s.abandoned() // refused instead: the command ended there
+	}
+	s.in, s.waits = append(s.in, p...), false
 	for s.wrong == nil {
 		c, n, err := readCommand(s.in)
 		if asked, ok := err.(needLiteral); ok {
@@ -73,6 +78,7 @@ func (s *strict) Write(p []byte) (int, error) {
 				s.granted = int(asked)
 				s.out = append(s.out, "+ go on\r\n"...)
 			}
+			s.waits = true
 			break
 		}
 		if err == io.ErrUnexpectedEOF {
@@ -102,6 +108,16 @@ func (s *strict) answer(c command) {
 		s.out = append(s.out, "* LIST (\\Noselect) \"/\" \"\"\r\n"...)
 	}
 	s.out = fmt.Appendf(s.out, "%s OK done\r\n", c.tag)
+}
+
+// abandoned keeps the command of which the literal never came.
+func (s *strict) abandoned() {
+	words := strings.Fields(string(s.in))
+	c := command{tag: words[0], name: words[1]}
+	if c.name == "UID" {
+		c.name += " " + words[2]
+	}
+	s.commands, s.in = append(s.commands, c), nil
 }
 
 func (s *strict) Close() error {
