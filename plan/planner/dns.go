@@ -33,14 +33,14 @@ type zonePlan struct {
 	seen    inventory.Domain
 	now     map[key][]string // data as the phases change them
 	changes []change
-	overlap map[key][]string // final data of record sets that hold a transition
+	overlap map[key]change // what ends the transition that a record set holds
 }
 
 // domains plans the records of every domain.
 func (p *planner) domains() {
 	for _, d := range p.m.Domains {
 		seen, _ := p.inv.Domain(d.Name)
-		z := &zonePlan{planner: p, domain: d, seen: seen, now: map[key][]string{}, overlap: map[key][]string{}}
+		z := &zonePlan{planner: p, domain: d, seen: seen, now: map[key][]string{}, overlap: map[key]change{}}
 		for _, s := range seen.Sets {
 			if name, ok := relative(s.Name, d.Name); ok {
 				z.now[key{s.Type, name}] = sorted(s.Data)
@@ -100,9 +100,10 @@ func (z *zonePlan) work() {
 		}
 		z.record(r, k, values)
 	}
-	for _, k := range sortedKeys(z.overlap) {
-		if final := z.overlap[k]; !slices.Equal(z.now[k], final) {
-			z.note(change{key: k, phase: plan.Decommission, old: z.now[k], new: final, retire: true})
+	for _, k := range slices.SortedFunc(maps.Keys(z.overlap), compareKeys) {
+		if c := z.overlap[k]; !slices.Equal(z.now[k], c.new) {
+			c.old = z.now[k]
+			z.note(c)
 		}
 	}
 }
@@ -166,11 +167,11 @@ func (z *zonePlan) record(r plan.Record, k key, values []string) {
 	if r.Match != "" {
 		data = slices.Concat(without(old, r.Match), values)
 	}
+	ttl := uint32(r.TTL / time.Second)
 	if z.domain.SPF == "overlap" && r.At == plan.Flip && isSPFRecord(r) {
-		z.overlap[k] = normal(data)
+		z.overlap[k] = change{key: k, phase: plan.Decommission, new: normal(data), ttl: ttl, retire: true}
 		data = overlapSPF(old, data)
 	}
-	ttl := uint32(r.TTL / time.Second)
 	seen := z.observed(k)
 	c := change{key: k, phase: r.At, old: old, new: normal(data), ttl: ttl}
 	switch {
@@ -257,8 +258,6 @@ func normal(data []string) []string { return slices.Compact(sorted(data)) }
 func compareKeys(a, b key) int {
 	return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.typ, b.typ))
 }
-
-func sortedKeys(m map[key][]string) []key { return slices.SortedFunc(maps.Keys(m), compareKeys) }
 
 func recordName(d plan.Domain, k key) string {
 	if k.name == "@" {

@@ -187,9 +187,10 @@ func addresses(p *plan.Plan) []string {
 // last one planning finds nothing to do.
 func TestPlanConverges(t *testing.T) {
 	for name, change := range map[string]func(m *plan.Migration){
-		"as it is":    func(*plan.Migration) {},
-		"spf overlap": func(m *plan.Migration) { m.Domains[0].SPF = "overlap" },
-		"own ttl":     func(m *plan.Migration) { m.Domains[0].Records[1].TTL = 2 * time.Hour },
+		"as it is":                func(*plan.Migration) {},
+		"spf overlap":             func(m *plan.Migration) { m.Domains[0].SPF = "overlap" },
+		"own ttl":                 func(m *plan.Migration) { m.Domains[0].Records[1].TTL = 2 * time.Hour },
+		"own ttl of a transition": func(m *plan.Migration) { m.Domains[0].SPF, m.Domains[0].Records[2].TTL = "overlap", 2*time.Minute },
 		"two phases": func(m *plan.Migration) {
 			m.Domains[0].Records = append(m.Domains[0].Records, plan.Record{Type: "TXT", Name: "@", At: plan.Provision, Match: "MS=", Values: []string{"MS=ms1"}})
 		},
