@@ -22,6 +22,7 @@ type Mailboxes struct {
 	fetched int             // messages that were fetched
 	asked   int             // commands
 	dead    map[string]bool // tokens whose sessions were ended
+	used    map[string]bool // tokens with which sessions were opened
 	logins  int
 }
 
@@ -83,7 +84,7 @@ var nonMail = []string{"Calendar", "Contacts", "Journal", "Notes", "Outbox", "Ta
 
 // NewMailboxes starts the server, with implicit TLS.
 func NewMailboxes(o IMAPOptions) (*Mailboxes, error) {
-	m := &Mailboxes{trouble: o.Trouble, dead: map[string]bool{}}
+	m := &Mailboxes{trouble: o.Trouble, dead: map[string]bool{}, used: map[string]bool{}}
 	t := &m.trouble
 	if t.Backoff == 0 {
 		t.Backoff = 250 * time.Millisecond
@@ -177,8 +178,12 @@ func (m *Mailboxes) login(o IMAPOptions, user, token string) (refusal, challenge
 		// No reason is ever given: a wrong scope, a missing consent and a mailbox that isn't ready look alike.
 		return "NO AUTHENTICATE failed.", ""
 	}
+	m.used[token] = true
 	return "", ""
 }
+
+// Used reports whether a session has been opened with a token.
+func (m *Mailboxes) Used(token string) bool { m.mu.Lock(); defer m.mu.Unlock(); return m.used[token] }
 
 func every(n, nth int) bool { return nth > 0 && n%nth == 0 }
 
