@@ -9,7 +9,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BIN     := bin/mxodus
 
-.PHONY: build dist reproducible demo test torture fuzz race servers installed unpacked lint bench clean
+.PHONY: build dist reproducible demo test torture fuzz vulncheck race servers installed unpacked lint bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/mxodus
@@ -67,6 +67,27 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) $$folder | tail -n 3 || exit 1; \
 		done; \
 	done
+
+# Known vulnerabilities in what the program is built of, its Go included: asked of https://vuln.go.dev, or, where that can't be reached, of the same
+# database as the module golang.org/x/vulndb; VULN_DB names another one (file:///… is a folder of OSV files). Ends with 3 when something is
+# found and with 2 when nobody could be asked.
+GOVULNCHECK := v1.9.0
+VULN_DB     ?=
+vulncheck:
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT; \
+	GOBIN="$$tmp" $(GO) install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK) \
+		|| { echo "vulncheck: COULD NOT ASK: govulncheck $(GOVULNCHECK) is not to be had"; exit 2; }; \
+	ask() { "$$tmp/govulncheck" "$$@" ./cmd/mxodus >"$$tmp/found" 2>"$$tmp/trouble"; code=$$?; [ $$code = 0 ] || [ $$code = 3 ]; }; \
+	if [ -n "$(VULN_DB)" ]; then from="$(VULN_DB)"; ask -db "$(VULN_DB)" && asked=yes; \
+	elif from=https://vuln.go.dev; ask; then asked=yes; \
+	elif db=$$($(GO) mod download -json golang.org/x/vulndb@latest 2>>"$$tmp/trouble"); then \
+		from="golang.org/x/vulndb $$(echo "$$db" | sed -n 's/.*"Version": "\(.*\)".*/\1/p') (vuln.go.dev can't be reached)"; \
+		ask -db "file://$$(echo "$$db" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv" && asked=yes; \
+	fi; \
+	if [ -z "$$asked" ]; then cat "$$tmp/trouble"; echo "vulncheck: COULD NOT ASK: no database of vulnerabilities can be reached; give one as VULN_DB=file:///…"; exit 2; fi; \
+	grep -vE '^ +#[0-9]+:|^ +Example traces found:|^Use |^$$' "$$tmp/found"; \
+	echo "vulncheck: asked $$from about $$($(GO) version -m "$$tmp/govulncheck" | head -1 | sed 's/.*: //') and $$($(GO) list -deps -f '{{with .Module}}{{.Path}}{{end}}' ./cmd/mxodus | sort -u | wc -l) modules"; \
+	exit $$code
 
 race:
 	$(GO) test -race ./plan/... ./state/... ./providers/...
