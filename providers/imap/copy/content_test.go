@@ -11,7 +11,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/state/manifest"
 )
 
@@ -149,16 +148,6 @@ func TestContentDoesNotDependOnHowItArrives(t *testing.T) {
 		if !bytes.Equal(got.content, want.content) || !bytes.Equal(got.gist, want.gist) {
 			t.Fatal("the digest depends on how the octets are cut")
 		}
-	})
-}
-
-func FuzzContent(f *testing.F) {
-	f.Add([]byte(rendering{boundary: "b", textEncoding: "base64", width: 76, charset: "utf-8"}.message()))
-	f.Add([]byte("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n--x--\r\n--x\r\n"))
-	faults.Fuzz(f, func(t *testing.T, octets []byte) {
-		h := newContentHasher()
-		h.Write(octets)
-		h.sums()
 	})
 }
 
