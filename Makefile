@@ -3,7 +3,7 @@
 # make build  the program, as ./bin/mxodus
 # make bench  mxodus and other copiers side by side
 # make dist   a release for this system in ./dist: archive, sums, bill of materials; make reproducible  built twice, the same octets
-# make torture  the fault tests, through every point and many rounds; make fuzz  each fuzz target for FUZZ_TIME
+# make torture  the fault tests, through every point and many rounds; make fuzz  each fuzz target for FUZZ_TIME; make vulncheck  known vulnerabilities
 SHELL   := bash -o pipefail
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -59,14 +59,23 @@ torture: servers
 		| grep -E '^(---|ok|FAIL|panic)|faults|cuts|kills|resident|again:'
 	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E '^(---|ok|FAIL|panic)|faults|again:'
 
+# Each fuzz target for FUZZ_TIME, guided by coverage: some 35 minutes. FUZZ_ONLY is a pattern of targets. Every run of the tests holds a short round of
+# each besides. What is found is a file below testdata/fuzz: it stays there, and the tests run it from then on.
 FUZZ_TIME ?= 60s
+FUZZ_ONLY ?= .
 fuzz:
-	@for folder in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
-		for target in $$(grep -h '^func Fuzz' $$folder/*_test.go | sed 's/func \(Fuzz[A-Za-z0-9]*\).*/\1/'); do \
-			echo "$$folder $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) $$folder | tail -n 3 || exit 1; \
+	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT; targets=0; executions=0; inputs=0; found=0; \
+	for folder in $$(grep -rl --include='*_test.go' 'faults\.Fuzz(f, ' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$folder/*_test.go | grep -E '$(FUZZ_ONLY)'); do \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) $$folder >"$$out" 2>&1; code=$$?; \
+			n=$$(sed -n 's/.*execs: \([0-9]*\) .*/\1/p' "$$out" | tail -1); new=$$(sed -n 's/.*new interesting: \([0-9]*\) .*/\1/p' "$$out" | tail -1); \
+			printf '%-28s %-28s %10d executions, %4d new interesting inputs' "$$folder" $$target $${n:-0} $${new:-0}; \
+			targets=$$((targets+1)); executions=$$((executions+$${n:-0})); inputs=$$((inputs+$${new:-0})); \
+			if [ $$code = 0 ]; then echo; else echo ': FAILED'; found=$$((found+1)); tail -n 60 "$$out"; fi; \
 		done; \
-	done
+	done; \
+	echo "fuzzed: $$targets targets, $$executions executions, $$inputs new interesting inputs, $$found failed"; \
+	[ $$found = 0 ] && [ $$targets -gt 0 ]
 
 # Known vulnerabilities in what the program is built of, its Go included: asked of https://vuln.go.dev, or, where that can't be reached, of the same
 # database as the module golang.org/x/vulndb; VULN_DB names another one (file:///… is a folder of OSV files). Ends with 3 when something is
