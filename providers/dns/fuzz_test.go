@@ -50,7 +50,9 @@ func FuzzChanges(f *testing.F) {
 			t.Fatalf("%d of %d changes", len(changes), len(wanted))
 		}
 		again, err := Changes(zone, changes)
-		if err != nil || !slices.EqualFunc(again, changes, func(a, b plan.RRsetChange) bool { return a.Old.Equal(b.Old) && a.New.Equal(b.New) && a.New.Name == b.New.Name }) {
+		if err != nil || !slices.EqualFunc(again, changes, func(a, b plan.RRsetChange) bool {
+			return a.Old.Equal(b.Old) && a.New.Equal(b.New) && a.New.Name == b.New.Name
+		}) {
 			t.Fatalf("checked again %v is %v, %v", changes, again, err)
 		}
 		m := new(dns.Msg)
