@@ -57,6 +57,7 @@ TORTURE_ROUNDS ?= 14
 torture: servers
 	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy -all-points -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) \
 		| grep -E '^(---|ok|FAIL|panic)|faults|cuts|kills|resident|again:'
+	$(GO) test -v -count 1 -timeout 120m -run '^TestAPIFaults$$' ./providers/cloudflare ./providers/digitalocean ./providers/hetzner ./providers/ionos ./providers/microsoft365 ./providers/powerdns -fault-rounds $(TORTURE_ROUNDS) | grep -E '^(---|ok|FAIL|panic)|faults|again:'
 	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E '^(---|ok|FAIL|panic)|faults|again:'
 
 # Each fuzz target for FUZZ_TIME, guided by coverage: some 35 minutes. FUZZ_ONLY is a pattern of targets. Every run of the tests holds a short round of

@@ -40,6 +40,7 @@ var layers = []struct {
 	{"state", []string{"=plan", "state"}, "state imports the vocabulary alone"},
 	{"providers/providertest", []string{"=plan", "plan/inventory", "=providers"}, "a suite knows the contract alone"},
 	{"providers/imap", []string{"=plan", "=providers", "state", "providers/imap"}, "a provider knows neither the engine nor another provider"},
+	{"providers/dns/hosted/hostedtest", []string{"=plan", "=providers", "=providers/faults", "providers/https"}, "a double and its suite know the contract"},
 	{"providers/dns", []string{"=plan", "plan/mailrecords", "=providers", "providers/dns", "=providers/https"}, "a provider knows neither the engine nor another provider"},
 	{"providers/cloudflare", []string{"=plan", "=providers", "providers/dns", "providers/cloudflare"}, "a host of zones knows what zones have in common, and no other host"},
 	{"providers/digitalocean", []string{"=plan", "=providers", "providers/dns", "providers/digitalocean"}, "a host of zones knows what zones have in common, and no other host"},

@@ -118,6 +118,7 @@ type page struct {
 	Info   struct {
 		Page       int `json:"page"`
 		TotalPages int `json:"total_pages"`
+		Total      int `json:"total_count"`
 	} `json:"result_info"`
 }
 
@@ -132,12 +133,15 @@ func (a *api) find(ctx context.Context) (string, error) {
 		if err := json.Unmarshal(p.Result, &zones); err != nil {
 			return "", hosted.Unreadable(a.zone, name, err)
 		}
+		if zones == nil {
+			return "", hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+		}
 		for _, z := range zones {
 			if n, err := dns.Name(z.Name); err == nil && n == a.zone && z.ID != "" {
 				return z.ID, nil
 			}
 		}
-		return "", hosted.NoZone(a.zone, name)
+		return "", hosted.NoZone(a.zone, name, nil)
 	})
 }
 
@@ -161,7 +165,8 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		return nil, err
 	}
 	var list []hosted.Record
-	for n := 1; ; n++ {
+	seen := map[string]bool{} // a record that comes twice is one
+	for n := 1; n <= hosted.MaxPages && len(list) <= hosted.MaxRecords; n++ {
 		var p page
 		path := fmt.Sprintf("/zones/%s/dns_records?per_page=%d&page=%d", url.PathEscape(id), perPage, n)
 		if err := a.client.Do(ctx, "read zone", http.MethodGet, path, nil, &p); err != nil {
@@ -172,17 +177,24 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		if err := json.Unmarshal(p.Result, &records); err != nil {
 			return nil, hosted.Unreadable(a.zone, name, err)
 		}
+		if records == nil {
+			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+		}
 		for _, r := range records {
 			h, err := read(r)
 			if err != nil {
 				return nil, hosted.Unreadable(a.zone, name, err)
 			}
-			list = append(list, h)
+			if !seen[r.ID] {
+				list = append(list, h)
+			}
+			seen[r.ID] = true
 		}
-		if n >= p.Info.TotalPages || len(records) == 0 {
-			return list, nil
+		if n >= p.Info.TotalPages {
+			return list, hosted.Whole(a.zone, name, len(list), p.Info.Total)
 		}
 	}
+	return nil, hosted.Unreadable(a.zone, name, hosted.ErrEndless)
 }
 
 const proxied = " proxied"

@@ -93,3 +93,17 @@ func TestOverwrites(t *testing.T) {
 		t.Errorf("%d writes, want one", writes)
 	}
 }
+
+func TestAPIFaults(t *testing.T) {
+	s := cloudflaretest.Start(t, acme)
+	hostedtest.TestAPIFaults(t, hostedtest.APIFixture{
+		Zone: acme, Store: s.Store, URL: s.URL, Secret: cloudflaretest.Token,
+		Open: func(t *testing.T, base string) providers.Zone {
+			z, err := cloudflare.NewZone(acme, base, hostedtest.Ref, hostedtest.Secret(cloudflaretest.Token), hostedtest.NewClock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	})
+}

@@ -132,7 +132,8 @@ func (a *api) path() string {
 // gives is not followed, since it could lead elsewhere with the token.
 func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 	var list []hosted.Record
-	for page := 1; ; page++ {
+	seen := map[int64]bool{} // a record that comes twice is one
+	for page := 1; page <= hosted.MaxPages && len(list) <= hosted.MaxRecords; page++ {
 		var p struct {
 			Records []record `json:"domain_records"`
 			Links   struct {
@@ -140,24 +141,34 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 					Next string `json:"next"`
 				} `json:"pages"`
 			} `json:"links"`
+			Meta struct {
+				Total int `json:"total"`
+			} `json:"meta"`
 		}
 		if err := a.client.Do(ctx, "read zone", http.MethodGet, fmt.Sprintf("%s?per_page=200&page=%d", a.path(), page), nil, &p); err != nil {
 			if hosted.StatusOf(err) == http.StatusNotFound {
-				return nil, hosted.NoZone(a.zone, name)
+				return nil, hosted.NoZone(a.zone, name, err)
 			}
 			return nil, err
+		}
+		if p.Records == nil {
+			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
 		}
 		for _, r := range p.Records {
 			h, err := a.read(r)
 			if err != nil {
 				return nil, hosted.Unreadable(a.zone, name, err)
 			}
-			list = append(list, h)
+			if !seen[r.ID] {
+				list = append(list, h)
+			}
+			seen[r.ID] = true
 		}
-		if p.Links.Pages.Next == "" || len(p.Records) == 0 {
-			return list, nil
+		if p.Links.Pages.Next == "" {
+			return list, hosted.Whole(a.zone, name, len(list), p.Meta.Total)
 		}
 	}
+	return nil, hosted.Unreadable(a.zone, name, hosted.ErrEndless)
 }
 
 // host is a host name as the API gives it: without a final dot, "@" for the zone itself.

@@ -122,3 +122,17 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("no such zone: %v", err)
 	}
 }
+
+func TestAPIFaults(t *testing.T) {
+	s := digitaloceantest.Start(t, acme)
+	hostedtest.TestAPIFaults(t, hostedtest.APIFixture{
+		Zone: acme, Store: s.Store, URL: s.URL, Secret: digitaloceantest.Token,
+		Open: func(t *testing.T, base string) providers.Zone {
+			z, err := digitalocean.NewZone(acme, base, hostedtest.Ref, hostedtest.Secret(digitaloceantest.Token), hostedtest.NewClock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	})
+}

@@ -54,7 +54,7 @@ func New(host plan.Host, o Options) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.http = &http.Client{Transport: transport, Timeout: time.Minute}
+	w.http = &http.Client{Transport: transport, Timeout: time.Minute, CheckRedirect: https.NoRedirects}
 	return w, nil
 }
 

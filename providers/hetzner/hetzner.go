@@ -111,7 +111,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 	const op = "read zone"
 	if err := a.client.Do(ctx, op, http.MethodGet, a.path(), nil, &z); err != nil {
 		if hosted.StatusOf(err) == http.StatusNotFound {
-			return nil, hosted.NoZone(a.zone, name)
+			return nil, hosted.NoZone(a.zone, name, err)
 		}
 		return nil, err
 	}
@@ -125,19 +125,32 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		}
 	}
 	var list []hosted.Record
-	for page := 1; ; {
+	seen := map[string]bool{} // a set that comes twice is one
+	page := 1
+	for n := 1; n <= hosted.MaxPages && len(list) <= hosted.MaxRecords; n++ {
 		var p struct {
 			RRsets []rrset `json:"rrsets"`
 			Meta   struct {
 				Pagination struct {
-					Next *int `json:"next_page"`
+					Next  *int `json:"next_page"`
+					Total int  `json:"total_entries"`
 				}
 			}
 		}
 		if err := a.client.Do(ctx, op, http.MethodGet, fmt.Sprintf("%s/rrsets?page=%d&per_page=50", a.path(), page), nil, &p); err != nil {
 			return nil, err
 		}
+		if p.RRsets == nil {
+			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+		}
 		for _, s := range p.RRsets {
+			if seen[s.Name+" "+s.Type] {
+				continue
+			}
+			seen[s.Name+" "+s.Type] = true
+			if s.Records == nil {
+				return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+			}
 			n, err := hosted.Absolute(s.Name, a.zone)
 			if err != nil {
 				return nil, hosted.Unreadable(a.zone, name, err)
@@ -157,12 +170,16 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 				list = append(list, h)
 			}
 		}
-		// Pages only go up: one that leads back would be read for ever.
-		if p.Meta.Pagination.Next == nil || *p.Meta.Pagination.Next <= page {
-			return list, nil
+		next := p.Meta.Pagination.Next
+		if next == nil {
+			return list, hosted.Whole(a.zone, name, len(seen), p.Meta.Pagination.Total)
 		}
-		page = *p.Meta.Pagination.Next
+		if *next <= page {
+			return nil, hosted.Unreadable(a.zone, name, hosted.ErrCircle)
+		}
+		page = *next
 	}
+	return nil, hosted.Unreadable(a.zone, name, hosted.ErrEndless)
 }
 
 const protected = "protected"

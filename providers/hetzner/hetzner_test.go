@@ -138,3 +138,17 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a secondary: %v", err)
 	}
 }
+
+func TestAPIFaults(t *testing.T) {
+	s := hetznertest.Start(t, acme)
+	hostedtest.TestAPIFaults(t, hostedtest.APIFixture{
+		Zone: acme, Store: s.Store, URL: s.URL, Secret: hetznertest.Token,
+		Open: func(t *testing.T, base string) providers.Zone {
+			z, err := hetzner.NewZone(acme, base, hostedtest.Ref, hostedtest.Secret(hetznertest.Token), hostedtest.NewClock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	})
+}

@@ -44,6 +44,10 @@ func NewTransport(root, caFile string, now func() time.Time) (*http.Transport, e
 	return transport, nil
 }
 
+// NoRedirects is the CheckRedirect of clients that carry secrets. Followed, a redirect takes along the body of a POST (307), and the
+// token to another port of the same host.
+func NoRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 // RetryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 = not said, or past.
 func RetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
@@ -54,6 +58,20 @@ func RetryAfter(value string, now time.Time) time.Duration {
 		return at.Sub(now)
 	}
 	return 0
+}
+
+// Unreadable says that an answer isn't what was asked for, and how it begins. secret, which the other side may have sent
+// back, is left out.
+func Unreadable(body []byte, secret string, err error) error {
+	text := strings.TrimSpace(string(body[:min(len(body), 4096)]))
+	if secret != "" {
+		text = strings.ReplaceAll(text, secret, "…")
+	}
+	if text == "" {
+		return fmt.Errorf("the answer can't be read: %w", err)
+	}
+	begins := []rune(strings.ToValidUTF8(text, "\ufffd"))
+	return fmt.Errorf("the answer can't be read: %w; it begins %q", err, string(begins[:min(len(begins), 200)]))
 }
 
 // WithoutURL takes method and URL off an error of net/http: the caller says what was asked and where.

@@ -71,6 +71,9 @@ func (a *api) find(ctx context.Context) (string, error) {
 	if err := a.client.Do(ctx, "list zones", http.MethodGet, "/zones", nil, &zones); err != nil {
 		return "", err
 	}
+	if zones == nil {
+		return "", hosted.Unreadable(a.zone, name, errors.New("the answer holds no list of zones"))
+	}
 	for _, z := range zones {
 		if n, err := dns.Name(z.Name); err != nil || n != a.zone || z.ID == "" {
 			continue
@@ -125,6 +128,9 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			Op: op, Subject: dns.Readable(a.zone) + " at " + name, Reason: providers.Protocol,
 			Err: fmt.Errorf("the answer is about the zone %q", z.Name), Remedy: "try again; nothing was changed",
 		}
+	}
+	if z.Records == nil {
+		return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
 	}
 	list := make([]hosted.Record, 0, len(z.Records))
 	for _, r := range z.Records {

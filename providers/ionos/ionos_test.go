@@ -283,3 +283,17 @@ func TestLostInTheMiddle(t *testing.T) {
 		}
 	}
 }
+
+func TestAPIFaults(t *testing.T) {
+	s := ionostest.Start(t, acme)
+	hostedtest.TestAPIFaults(t, hostedtest.APIFixture{
+		Zone: acme, Store: s.Store, URL: s.URL, Secret: ionostest.Key,
+		Open: func(t *testing.T, base string) providers.Zone {
+			z, err := ionos.NewZone(acme, base, hostedtest.Ref, hostedtest.Secret(ionostest.Key), hostedtest.NewClock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	})
+}

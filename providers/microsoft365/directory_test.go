@@ -47,13 +47,20 @@ type world struct {
 
 func newWorld(t *testing.T, app microsoft365test.App, trouble microsoft365test.Trouble, settings ...string) *world {
 	t.Helper()
-	w := &world{double: microsoft365test.New(app), clock: &clock{now: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}, dir: t.TempDir()}
+	w := &world{double: microsoft365test.New(app)}
 	t.Cleanup(w.double.Close)
+	w.through(t, w.double.URL, app, trouble, settings...)
+	return w
+}
+
+// through makes the provider that reaches the double at base.
+func (w *world) through(t *testing.T, base string, app microsoft365test.App, trouble microsoft365test.Trouble, settings ...string) {
+	t.Helper()
+	w.clock, w.dir = &clock{now: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)}, t.TempDir()
 	w.double.Now, w.double.Trouble = w.clock.Now, trouble
-	login, graph, exchange := w.double.Endpoints()
 	host := plan.Host{
 		Kind: "microsoft365", Credentials: plan.SecretRef{Name: "graph", Kind: "file", Ref: "graph"}, Oversize: plan.Oversize{Limit: 150 << 20},
-		Settings: map[string]string{"tenant": w.double.Name, "client_id": app.ClientID, "endpoints.login": login, "endpoints.graph": graph, "endpoints.exchange": exchange},
+		Settings: map[string]string{"tenant": w.double.Name, "client_id": app.ClientID, "endpoints.login": base + "/login", "endpoints.graph": base + "/graph", "endpoints.exchange": base + "/exchange"},
 	}
 	for _, s := range settings {
 		k, v, _ := strings.Cut(s, "=")
@@ -64,7 +71,6 @@ func newWorld(t *testing.T, app microsoft365test.App, trouble microsoft365test.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 func (w *world) fixture() providertest.DirectoryFixture {

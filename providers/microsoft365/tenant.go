@@ -69,7 +69,7 @@ func New(host plan.Host, o Options) (*Tenant, error) {
 		return nil, err
 	}
 	transport.MaxConnsPerHost = 8
-	t.http = &http.Client{Transport: transport, Timeout: requestTimeout}
+	t.http = &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: https.NoRedirects}
 	conf := entra.Config{
 		Tenant: host.Settings["tenant"], ClientID: host.Settings["client_id"], Login: host.Settings["endpoints.login"], Cloud: cloud,
 		Name: host.Credentials.String(), Person: o.Person, HTTP: t.http, Clock: o.Clock,

@@ -100,7 +100,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 	if err := a.client.Do(ctx, "read zone", http.MethodGet, a.path(), nil, &z); err != nil {
 		// Old servers say 422 "Could not find domain" where newer ones say 404.
 		if s := hosted.StatusOf(err); s == http.StatusNotFound || s == http.StatusUnprocessableEntity {
-			return nil, hosted.NoZone(a.zone, name)
+			return nil, hosted.NoZone(a.zone, name, err)
 		}
 		return nil, err
 	}
@@ -113,8 +113,14 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			Err: errors.New("the server is a secondary of the zone"), Remedy: "name the primary's endpoint",
 		}
 	}
+	if z.RRsets == nil {
+		return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+	}
 	var list []hosted.Record
 	for _, s := range z.RRsets {
+		if s.Records == nil {
+			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+		}
 		n, err := dns.Name(s.Name)
 		if err != nil {
 			return nil, hosted.Unreadable(a.zone, name, err)

@@ -148,3 +148,17 @@ func forward(t *testing.T, to string) http.Handler {
 	}
 	return httputil.NewSingleHostReverseProxy(u)
 }
+
+func TestAPIFaults(t *testing.T) {
+	s := powerdnstest.Start(t, acme)
+	hostedtest.TestAPIFaults(t, hostedtest.APIFixture{
+		Zone: acme, Store: s.Store, URL: s.URL, Secret: powerdnstest.Key,
+		Open: func(t *testing.T, base string) providers.Zone {
+			z, err := powerdns.NewZone(acme, base, hostedtest.Ref, hostedtest.Secret(powerdnstest.Key), hostedtest.NewClock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	})
+}

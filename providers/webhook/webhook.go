@@ -46,7 +46,10 @@ func Post(ctx context.Context, client *http.Client, address string, m Message) e
 		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused}
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
+	own := *client
+	// Followed, a redirect would take the message along, and the address, as Referer.
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := own.Do(req)
 	if err != nil {
 		// A *url.Error prints the whole address.
 		if ue, ok := err.(*url.Error); ok {

@@ -2,6 +2,7 @@ package hosted
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,8 @@ type Client struct {
 	// Every is the time between two requests on average; Burst of them may come at once.
 	Every time.Duration
 	Burst int
+	// Timeout bounds one request, its answer read; 0 = 30 seconds.
+	Timeout time.Duration
 	// HTTP sends; nil = a client of its own. Redirects are never followed: they would carry
 	// the secret to wherever they point.
 	HTTP *http.Client
@@ -154,7 +157,7 @@ func (c *Client) client() *http.Client {
 		if c.HTTP != nil {
 			own = *c.HTTP
 		}
-		own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		own.CheckRedirect = https.NoRedirects
 		own.Jar = nil
 		c.quiet = &own
 	}
@@ -162,7 +165,7 @@ func (c *Client) client() *http.Client {
 }
 
 func (c *Client) once(ctx context.Context, op, method, path, secret string, body []byte, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Timeout, requestTimeout))
 	defer cancel()
 	connected := false
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
@@ -204,11 +207,16 @@ func (c *Client) once(ctx context.Context, op, method, path, secret string, body
 		return lost(err)
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		if out == nil || len(bytes.TrimSpace(text)) == 0 && write {
+		if len(bytes.TrimSpace(text)) == 0 && write {
 			return nil
 		}
+		var any json.RawMessage
+		if out == nil { // a page of some proxy isn't the host's yes
+			out = &any
+		}
 		if err := json.Unmarshal(text, out); err != nil {
-			e.Reason, e.Err, e.Remedy = providers.Protocol, fmt.Errorf("the answer can't be read: %w", err), "see whether "+c.Base+" is the right endpoint"
+			e.Reason, e.Err = providers.Protocol, https.Unreadable(text, secret, err)
+			e.Remedy = "see whether " + c.Base + " is the right endpoint, and whether something between here and there answers in its place"
 			if write {
 				e.Reason = providers.Uncertain
 			}

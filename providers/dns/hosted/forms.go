@@ -104,12 +104,41 @@ func (i *ID) Forget(err error) {
 	}
 }
 
-// NoZone says that the account has no zone of that name.
-func NoZone(zone, at string) error {
+// NoZone says that the account has no zone of that name; said is the host's refusal, if there was one.
+func NoZone(zone, at string, said error) error {
+	err := errors.New("the account has no zone of exactly that name")
+	if said != nil {
+		err = fmt.Errorf("%w (%w)", err, said)
+	}
 	return &providers.Error{
-		Op: "find zone", Subject: dns.Readable(zone) + " at " + at, Reason: providers.NotFound,
-		Err:    errors.New("the account has no zone of exactly that name"),
+		Op: "find zone", Subject: dns.Readable(zone) + " at " + at, Reason: providers.NotFound, Err: err,
 		Remedy: "see whether the key is of the account that holds the zone, and may read it; for a domain inside of a larger zone, name that as zone",
+	}
+}
+
+// MaxPages and MaxRecords are far more than any zone here has: a list beyond them is the host's mistake.
+const (
+	MaxPages   = 400
+	MaxRecords = 200_000
+)
+
+// ErrNoList, ErrCircle and ErrEndless are what lists can be that aren't zones.
+var (
+	ErrNoList  = errors.New("the answer holds no list of records")
+	ErrCircle  = errors.New("its pages lead in a circle")
+	ErrEndless = fmt.Errorf("its records don't end within %d pages, or %d records", MaxPages, MaxRecords)
+)
+
+// Whole tells an error where a list came in pages and isn't whole: records that come or go meanwhile move the others from
+// one page to another. want is how many the host has counted, 0 when it hasn't.
+func Whole(zone, at string, got, want int) error {
+	if want == 0 || got == want {
+		return nil
+	}
+	return &providers.Error{
+		Op: "read zone", Subject: dns.Readable(zone) + " at " + at, Reason: providers.Unreachable,
+		Err:    fmt.Errorf("the host counts %d and lists %d: the zone was changed while it was read", want, got),
+		Remedy: "ask again; nothing was changed",
 	}
 }
 

@@ -249,7 +249,8 @@ func (z *Zone) write(ctx context.Context, was []Record, changes []plan.RRsetChan
 		now, left, readErr := z.settle(ctx, changes, err == nil)
 		switch {
 		case readErr != nil && err != nil && !uncertain:
-			return nil, errors.Join(err, z.uncertain("", fmt.Errorf("reading the zone after a refusal failed: %w", readErr)))
+			// Of several requests some may have been carried out: which, nobody knows.
+			return nil, z.uncertain("", fmt.Errorf("%w; reading the zone after that failed: %w", err, readErr))
 		case readErr != nil:
 			return nil, z.uncertain("", errors.Join(err, fmt.Errorf("the zone could not be read after the write: %w", readErr)))
 		case err == nil && len(left) == 0:

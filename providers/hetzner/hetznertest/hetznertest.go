@@ -138,7 +138,7 @@ func (s *Server) absolute(name string) string {
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	const perPage = 5
 	page, _ := strconv.Atoi(r.URL.Query().Get("page"))
-	var sets []rrset
+	sets := []rrset{}
 	s.mu.Lock()
 	for _, rec := range s.Store.Records() {
 		name := s.relative(rec.Name)

@@ -104,6 +104,10 @@ func (c *Client) Run(ctx context.Context, mailbox, cmdlet string, p Params, out 
 			}
 			return err
 		}
+		if strings.HasPrefix(cmdlet, "Get-") && (len(a.Value) == 0 || string(a.Value) == "null") {
+			// That isn't "there is none", which is an empty list.
+			return &providers.Error{Op: cmdlet, Subject: subject, Reason: providers.Protocol, Err: errors.New("the answer can't be read: it holds no list"), Remedy: "ask again; if it stays, set exchange = \"by_hand\", and report it"}
+		}
 		var values []json.RawMessage
 		if len(a.Value) > 0 && json.Unmarshal(a.Value, &values) != nil {
 			values = []json.RawMessage{a.Value} // one object by itself

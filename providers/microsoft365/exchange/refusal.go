@@ -35,13 +35,16 @@ func TypeOf(err error) string {
 	return r.Type[strings.LastIndex(r.Type, ".")+1:]
 }
 
-// IsThere reports whether err says that what was to be made is there already.
+// IsThere reports whether err says that what was to be made is there already. A 409 or 412 that says no more doesn't: taken
+// for it, a right that nobody gave would count as given.
 func IsThere(err error) bool {
-	r, ok := errors.AsType[*providers.Error](err)
-	if !ok || r.Reason != providers.Conflict {
-		return false
-	}
-	return !AddressTaken(err)
+	e, ok := errors.AsType[*providers.Error](err)
+	return ok && e.Reason == providers.Conflict && isThere(TypeOf(err), e.Server)
+}
+
+func isThere(kind, words string) bool {
+	return !addressTaken(words) && (strings.HasSuffix(kind, "ADObjectAlreadyExistsException") || strings.HasSuffix(kind, "MemberAlreadyExistsException") ||
+		strings.Contains(kind, "AlreadyExist") || strings.Contains(words, "already exist"))
 }
 
 // AddressTaken reports whether err says that somebody else has the address.
@@ -81,7 +84,7 @@ func explain(e *providers.Error, r rest.Request, status int, body []byte) {
 		e.Reason, e.Remedy = providers.NotFound, "it isn't there, or not yet: new objects take some minutes to be seen everywhere"
 	case addressTaken(words):
 		e.Reason, e.Remedy = providers.Conflict, "take the address from whoever has it now, or leave it out of the configuration"
-	case strings.HasSuffix(kind, "ADObjectAlreadyExistsException"), strings.HasSuffix(kind, "MemberAlreadyExistsException"), strings.Contains(kind, "AlreadyExist"), strings.Contains(words, "already exist"):
+	case isThere(kind, words):
 		e.Reason, e.Remedy = providers.Conflict, "something of this name is there already"
 	case strings.Contains(words, "is not present in the role definition of the current user"), strings.HasSuffix(kind, "CommandNotFoundException"):
 		e.Reason, e.Remedy = providers.Refused, "the application may not use "+r.Op+", or the tenant has no licence with it: "+roleRemedy

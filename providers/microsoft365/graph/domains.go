@@ -41,6 +41,9 @@ func (g *Client) Domain(ctx context.Context, name string) (d Domain, ok bool, er
 	if providers.ReasonOf(err) == providers.NotFound {
 		return Domain{}, false, nil
 	}
+	if err == nil && d.ID == "" {
+		err = g.empty("read the domain", name, "a domain")
+	}
 	return d, err == nil, err
 }
 

@@ -140,6 +140,9 @@ func list[T any](ctx context.Context, g *Client, op, path string) ([]T, error) {
 		if err := g.do(ctx, op, g.c.At, http.MethodGet, path, nil, &page); err != nil {
 			return nil, err
 		}
+		if page.Value == nil {
+			return nil, g.empty(op, g.c.At, "a list")
+		}
 		all = append(all, page.Value...)
 		if page.Next == "" {
 			return all, nil
@@ -147,6 +150,11 @@ func list[T any](ctx context.Context, g *Client, op, path string) ([]T, error) {
 		path = page.Next
 	}
 	return nil, &providers.Error{Op: op, Subject: g.c.At, Reason: providers.Protocol, Err: fmt.Errorf("it has more than %d pages", maxPages), Remedy: "try again; if it stays, report it to Microsoft"}
+}
+
+// empty says that an answer holds nothing of what it is about. That isn't "there is none", which has an answer of its own.
+func (g *Client) empty(op, subject, what string) error {
+	return &providers.Error{Op: op, Subject: subject, Reason: providers.Protocol, Err: errors.New("the answer can't be read: it holds no " + strings.TrimPrefix(what, "a ")), Remedy: "try again; if it stays, see whether endpoints.graph is right"}
 }
 
 // seg is one segment of a path.

@@ -105,6 +105,9 @@ func (g *Client) User(ctx context.Context, id string) (u User, ok bool, err erro
 	if providers.ReasonOf(err) == providers.NotFound {
 		return User{}, false, nil
 	}
+	if err == nil && u.ID == "" {
+		err = g.empty("read the user", id, "a user")
+	}
 	return u, err == nil, err
 }
 

@@ -200,11 +200,16 @@ func (c *Client) once(ctx context.Context, r Request, target, token string, body
 		return e
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
-		if out == nil || len(bytes.TrimSpace(text)) == 0 {
+		if len(bytes.TrimSpace(text)) == 0 && (out == nil || r.Method != http.MethodGet) {
 			return nil
 		}
+		var any json.RawMessage
+		if out == nil { // a page of some proxy isn't the service's yes
+			out = &any
+		}
 		if err := json.Unmarshal(text, out); err != nil {
-			e.Reason, e.Err, e.Remedy = providers.Protocol, fmt.Errorf("the answer can't be read: %w", err), "see whether "+c.Base+" is the right endpoint"
+			e.Reason, e.Err = providers.Protocol, https.Unreadable(text, token, err)
+			e.Remedy = "see whether " + c.Base + " is the right endpoint, and whether something between here and there answers in its place"
 			return e
 		}
 		return nil
