@@ -128,9 +128,13 @@ func Faults() []Fault {
 	f = add("old answers for ever", func(x *exchange) { x.stale(1 << 30) })
 	f.Lasts = true
 	// Without end.
-	f = add("an endless body", func(x *exchange) { x.pour("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", strings.Repeat(" ", 1<<16)) })
+	f = add("an endless body", func(x *exchange) {
+		x.pour("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", strings.Repeat(" ", 1<<16))
+	})
 	f.Large = true
-	f = add("an endless text", func(x *exchange) { x.pour("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n\"", strings.Repeat("x", 1<<16)) })
+	f = add("an endless text", func(x *exchange) {
+		x.pour("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n\"", strings.Repeat("x", 1<<16))
+	})
 	f.Large = true
 	f = add("endless headers", func(x *exchange) { x.pour("HTTP/1.1 200 OK\r\n", "X-Filler: "+strings.Repeat("x", 1000)+"\r\n") })
 	f.Large = true
