@@ -2,6 +2,7 @@ package imap
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -154,13 +155,22 @@ func atoms(list string) string {
 	return b.String()
 }
 
-// Write passes the client's octets on and counts the commands among them.
+// errOver is what the client gets that goes on with a login which is over.
+var errOver = errors.New("the server has answered, or hung up, before it was told who logs in")
+
+// Write passes the client's octets on and counts the commands among them. It fails where no answer will come any more: the
+// client's Authenticate may still answer a challenge when its command is done or its reader has ended, and would then wait for
+// good (beta.8; the connection, on which nothing is read, can't stall).
 func (o *opening) Write(p []byte) (int, error) {
 	o.mu.Lock()
-	if o.parked || o.closed {
+	switch {
+	case o.parked:
 		// A command that the client thought of by itself, too late.
 		o.mu.Unlock()
 		return len(p), nil
+	case o.closed:
+		o.mu.Unlock()
+		return 0, errOver
 	}
 	o.sending = append(o.sending, p...)
 	for {
@@ -176,8 +186,12 @@ func (o *opening) Write(p []byte) (int, error) {
 		}
 		o.inside = strings.HasSuffix(line, "}")
 	}
+	over := o.due == 0 && len(o.sending) == 0
 	o.changed.Broadcast()
 	o.mu.Unlock()
+	if over {
+		return 0, errOver
+	}
 	if string(p) == "=\r\n" {
 		// go-imap writes an empty answer to a SASL challenge as "=", which is for an empty
 		// initial response alone (RFC 4959 §3); elsewhere it is an empty line (RFC 3501 §6.2.2).

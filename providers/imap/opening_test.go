@@ -41,6 +41,47 @@ func TestContextAndStall(t *testing.T) {
 	}
 }
 
+// TestALoginThatEndsAtItsChallenge: a server asks for the password, and ends the session or refuses the login before it has it. Each time it's a matter
+// of luck which the client learns first.
+func TestALoginThatEndsAtItsChallenge(t *testing.T) {
+	for name, end := range map[string]func(c *scripted, tag string){
+		"hangs up": func(c *scripted, _ string) { c.say("+ ") },
+		"resets":   func(c *scripted, _ string) { c.say("+ "); c.Conn.(*net.TCPConn).SetLinger(0) },
+		"refuses":  func(c *scripted, tag string) { c.say("+ ", tag+" NO not you"); io.Copy(io.Discard, c.br) },
+		"takes":    func(c *scripted, tag string) { c.say(tag + " OK whoever you are"); io.Copy(io.Discard, c.br) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := script(t, func(c *scripted) {
+				c.say("* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] hi")
+				end(c, c.expect(t, "AUTHENTICATE PLAIN"))
+			})
+			d.Host.Limits.StallTimeout = time.Second
+			for range 100 {
+				ended := make(chan error, 1)
+				go func() {
+					s, err := d.Connect(t.Context(), providers.Account{Address: "a"})
+					if err == nil {
+						s.Close()
+					}
+					ended <- err
+				}()
+				select {
+				case err := <-ended:
+					if err == nil {
+						t.Fatal("logged in")
+					}
+					if name == "takes" {
+						return // waits for the stall
+					}
+				case <-time.After(20 * time.Second):
+					t.Fatal("the client waits for good")
+				}
+			}
+		})
+	}
+}
+
 func TestOpenings(t *testing.T) {
 	for _, test := range []struct {
 		name   string

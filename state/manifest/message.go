@@ -308,6 +308,15 @@ func (t *Tx) Applied(id int64, at time.Time) error {
 	return t.one("note an APPEND without UID", `UPDATE message SET state=3, at=? WHERE id=? AND state=2`, at.UnixNano(), id)
 }
 
+// Withdraw takes back the claim on a UID of a target folder, if there is one: the server has named it for another message, too, or never gave it
+// out. The message is at the target and has to be looked for, from where the folder's baseline ends.
+func (t *Tx) Withdraw(target int64, uidValidity, uid uint32, at time.Time) error {
+	_, err := t.tx.Exec(`UPDATE message SET state=3, at=?, target_uidvalidity=NULL, target_uid=NULL,
+		window=(SELECT CASE WHEN base_uidvalidity=uidvalidity THEN MAX(base_uidnext, 1) ELSE 1 END FROM target WHERE target.id=message.target)
+		WHERE target=? AND target_uidvalidity=? AND target_uid=? AND state=4`, at.UnixNano(), target, uidValidity, uid)
+	return t.d.wrap(err)
+}
+
 // Revert writes that an intended message is certainly not at the target.
 func (t *Tx) Revert(id int64, at time.Time) error {
 	return t.one("take back an intent", `UPDATE message SET state=1, at=?, target=NULL, window=NULL, staging=NULL WHERE id=? AND state=2`, at.UnixNano(), id)

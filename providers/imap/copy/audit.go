@@ -32,6 +32,7 @@ type auditing struct {
 	rows  map[uint32]*audited // by the UID at the target
 	last  uint32
 	valid bool                // the folder still is what it was
+	next  uint32              // its UIDNEXT, 0 = the server doesn't say
 	kept  map[string][]string // flags as they come, and in canonical form: there are few different ones
 }
 
@@ -75,6 +76,14 @@ func (r *run) audit(ctx context.Context) error {
 		}
 		return nil
 	}})
+}
+
+// lookAgain finds those copies whose UIDs the audit has found to be wrong.
+func (r *run) lookAgain(ctx context.Context) error {
+	if !r.misled.Load() {
+		return nil
+	}
+	return r.copyAll(ctx)
 }
 
 // group takes the messages of target folders that are looked at together: of as many folders as it takes for auditAtOnce messages. It returns
@@ -229,6 +238,15 @@ func (r *run) auditSome(ctx context.Context, w *worker, group []*auditing) error
 	}
 	return r.m.Update(ctx, func(t *manifest.Tx) error {
 		for _, x := range group {
+			if x.misled() {
+				for uid := range x.rows {
+					if err := t.Withdraw(x.t.ID, x.t.Numbers.UIDValidity, uid, r.e.o.Clock.Now()); err != nil {
+						return err
+					}
+				}
+				r.misled.Store(true)
+				continue
+			}
 			for _, a := range x.rows {
 				if a.tier != manifest.NotRead || len(a.changed) > 0 {
 					if err := t.Audit(a.ID, a.tier, a.changed); err != nil {
@@ -246,8 +264,14 @@ func (r *run) auditSome(ctx context.Context, w *worker, group []*auditing) error
 }
 
 func (x *auditing) opened(sel imap.Selected) error {
-	x.valid = sel.UIDValidity == x.t.Numbers.UIDValidity
+	x.valid, x.next = sel.UIDValidity == x.t.Numbers.UIDValidity, sel.UIDNext
 	return nil
+}
+
+// misled reports whether the server has named a UID for one of the messages that nothing has got yet. Then the others', too, may be those of
+// their neighbours, and all are looked for by content.
+func (x *auditing) misled() bool {
+	return x.next != 0 && x.last >= x.next && !x.rows[x.last].there
 }
 
 // oddDates are the messages whose dates don't fit into 31 bits of seconds. Dovecot 2.3 has such a date right when it is asked

@@ -47,12 +47,14 @@ type target struct {
 	subscribed bool
 
 	mu     sync.Mutex
-	next   uint32 // what is sent from now on gets this UID or a higher one
+	next   uint32 // what is sent from now on gets this UID or a higher one: as the folder was opened, since an APPENDUID may be wrong
 	synced bool   // its claims were held against its UIDVALIDITY in this pass
 	sel    imap.Selected
 	routed bool // staged is decided for sel
 	staged bool // new messages go by way of a staging folder
 	ready  bool // sel is from this pass and nothing has changed since, as far as we know
+
+	twice sync.Map // UIDs that the server has named for more than one message; not under mu, which may be held during a commit
 }
 
 func (t *target) window() uint32 {
@@ -61,17 +63,16 @@ func (t *target) window() uint32 {
 	return t.next
 }
 
+// disputed reports whether a UID was named for two messages, so that it proves nothing.
+func (t *target) disputed(uid uint32) bool {
+	_, twice := t.twice.Load(uid)
+	return twice
+}
+
 // deleted notes that the folder is gone: it is looked at, and made again, before more is sent there.
 func (t *target) deleted() {
 	t.mu.Lock()
 	t.listed, t.ready = false, false
-	t.mu.Unlock()
-}
-
-// reached notes that UIDs below next are given out.
-func (t *target) reached(next uint32) {
-	t.mu.Lock()
-	t.next = max(t.next, next)
 	t.mu.Unlock()
 }
 

@@ -39,6 +39,7 @@ type run struct {
 	names    atomic.Int64              // of staging folders
 	rewrites atomic.Bool               // the target renders messages anew: see contentHasher
 	unstaged atomic.Bool               // the target lets us make no folder for staging
+	misled   atomic.Bool               // the target has named UIDs that it never gave out
 	moved    bool                      // something has vanished that may turn up elsewhere
 
 	mu       sync.Mutex // what follows, and Progress
@@ -109,7 +110,7 @@ func (r *run) stages(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.onceEach, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes, r.audit} {
+	for _, stage := range []func(context.Context) error{r.requeue, r.sync, r.enumerateAll, r.onceEach, r.sendCanary, r.copyAll, r.subscribe, r.mergeFlags, r.mirrorDeletes, r.audit, r.lookAgain} {
 		if err := r.stopped(); err != nil {
 			return err
 		}

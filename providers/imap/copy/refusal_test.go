@@ -201,6 +201,8 @@ func TestAnswersWithoutUIDAreFound(t *testing.T) {
 	for name, after := range map[string]func(imap.Appended) imap.Appended{
 		"no APPENDUID":       func(a imap.Appended) imap.Appended { return imap.Appended{Done: true} },
 		"always the same":    func(a imap.Appended) imap.Appended { a.UID = 1; return a },
+		"the next one's":     func(a imap.Appended) imap.Appended { a.UID++; return a },
+		"far beyond":         func(a imap.Appended) imap.Appended { a.UID += 1000; return a },
 		"another validity":   func(a imap.Appended) imap.Appended { a.UIDValidity++; return a },
 		"no answer whatever": func(a imap.Appended) imap.Appended { return imap.Appended{} },
 	} {
@@ -218,6 +220,10 @@ func TestAnswersWithoutUIDAreFound(t *testing.T) {
 			c, err := b.engine.compare(t.Context(), b.mailbox, b.source, b.to)
 			if err != nil || c.Target != 60 {
 				t.Errorf("compare: %+v, %v", c, err)
+			}
+			// Each claim is that of its own message.
+			if c, err = b.engine.compare(t.Context(), b.mailbox, b.source, b.to, (*run).auditAll); err != nil || c.Tiers.Octets != 60 {
+				t.Errorf("read back: %+v, %v", c, err)
 			}
 		})
 	}

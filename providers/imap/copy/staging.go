@@ -476,13 +476,6 @@ func (r *run) recordDelivered(ctx context.Context, order []*target, byTarget map
 	}); err != nil {
 		return 0, err
 	}
-	for _, t := range order {
-		for _, m := range byTarget[t] {
-			if at := placed[m.StagedUID]; at.uid != 0 && at.validity == t.sel.UIDValidity {
-				t.reached(at.uid + 1)
-			}
-		}
-	}
 	r.steps.Add(int64(messages))
 	r.copied(messages, octets)
 	return unconfirmed, nil

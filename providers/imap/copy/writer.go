@@ -435,18 +435,19 @@ func (w *writer) take(it *item, v verdict, a imap.Appended) {
 	}
 	w.ops = append(w.ops, func(t *manifest.Tx) error {
 		now := w.r.e.o.Clock.Now()
-		if v == claim {
+		if v == claim && !it.f.target.disputed(a.UID) {
 			err := t.Claim(it.row.ID, a.UIDValidity, a.UID, now)
 			if !errors.Is(err, manifest.ErrTaken) {
 				return err
 			}
-			// The server gave a UID out twice: one of the two is wrong.
+			// The server gave a UID out twice: one of the two is wrong, and nobody knows which.
+			it.f.target.twice.Store(a.UID, true)
+			if err := t.Withdraw(it.row.Target, a.UIDValidity, a.UID, now); err != nil {
+				return err
+			}
 		}
 		return t.Applied(it.row.ID, now)
 	})
-	if v == claim {
-		it.f.target.reached(a.UID + 1)
-	}
 	w.r.copied(1, it.row.Size)
 }
 

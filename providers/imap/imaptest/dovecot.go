@@ -154,6 +154,10 @@ service anvil {
     mode = 0
   }
 }
+# Tests log in thousands of times: a process serves one session after the other.
+service imap {
+  service_count = 200
+}
 service imap-login {
   chroot =
   process_min_avail = 1

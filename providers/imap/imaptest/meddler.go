@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,7 @@ import (
 // commands, bodies, untagged responses or tagged answers that pass.
 type FaultKind string
 
-// The kinds. A cut is a reset: what is under way in either direction is lost.
+// The kinds. A cut is a reset: what is under way in either direction is lost. Those from LateAnswer on leave the connection as it is.
 const (
 	CutBeforeCommand FaultKind = "cut before a command"     // the server never sees it
 	CutAfterCommand  FaultKind = "cut after a command"      // the server carries it out, the client learns nothing
@@ -25,16 +26,25 @@ const (
 	CutAfterAnswer   FaultKind = "cut after an answer"      // tagged
 	RefuseCommand    FaultKind = "a refused command"        // the server never sees it; Text is the answer behind the tag
 	ByeForCommand    FaultKind = "BYE for a command"        // the server never sees it; Text follows "* BYE"
+	HalfClose        FaultKind = "half a connection"        // after an answer the client hears no more; what it says still reaches the server
+	BlackHole        FaultKind = "a black hole"             // from an answer on nothing passes, and the connection stays open
+	RefuseLogin      FaultKind = "a refused login"          // the server never sees it; Text is the answer behind the tag
 	LateAnswer       FaultKind = "a late answer"            // 50 ms
+	SlowLine         FaultKind = "a slow line"              // from an answer on each response comes 3 ms late, at 256 KiB a second
+	DripData         FaultKind = "a response in drips"      // untagged
 	LoseData         FaultKind = "a lost response"          // untagged
 	RepeatData       FaultKind = "a response twice"         // untagged
 	SwapData         FaultKind = "two responses swapped"    // untagged, if the next one is too
 	UnaskedData      FaultKind = "a response not asked for" // Text comes before an untagged one
+	WrongValidity    FaultKind = "another UIDVALIDITY"      // where a folder is opened or its status told, once
+	WrongUID         FaultKind = "a wrong APPENDUID"        // Text is one of WrongUIDs
+	WrongSize        FaultKind = "a wrong RFC822.SIZE"      // Text is the size
 )
 
 // FaultKinds are all kinds.
 var FaultKinds = []FaultKind{CutBeforeCommand, CutAfterCommand, CutInLiteral, CutInBody, CutBeforeData, CutBeforeAnswer, CutAfterAnswer,
-	RefuseCommand, ByeForCommand, LateAnswer, LoseData, RepeatData, SwapData, UnaskedData}
+	HalfClose, BlackHole, RefuseCommand, RefuseLogin, ByeForCommand, LateAnswer, SlowLine, DripData, LoseData, RepeatData, SwapData, UnaskedData,
+	WrongValidity, WrongUID, WrongSize}
 
 // occasion is what a kind counts.
 func (k FaultKind) occasion() string {
@@ -45,18 +55,38 @@ func (k FaultKind) occasion() string {
 		return "literal"
 	case CutInBody:
 		return "body"
-	case CutBeforeAnswer, CutAfterAnswer, LateAnswer:
+	case CutBeforeAnswer, CutAfterAnswer, HalfClose, BlackHole, LateAnswer, SlowLine:
 		return "answer"
+	case RefuseLogin:
+		return "login"
+	case WrongValidity:
+		return "validity"
+	case WrongUID:
+		return "appended"
+	case WrongSize:
+		return "size"
 	}
 	return "data"
 }
+
+// ends reports whether the connection is of no use any more.
+func (k FaultKind) ends() bool {
+	switch k {
+	case CutBeforeCommand, CutAfterCommand, CutInLiteral, CutInBody, CutBeforeData, CutBeforeAnswer, CutAfterAnswer, HalfClose, BlackHole, ByeForCommand:
+		return true
+	}
+	return false
+}
+
+// hurts reports whether no client can overlook it: there is something to be made good.
+func (k FaultKind) hurts() bool { return k.ends() || k == RefuseCommand || k == RefuseLogin }
 
 // Fault is one thing that goes wrong, once.
 type Fault struct {
 	Kind FaultKind
 	At   int    // its occasion, from 1 on, over all connections
 	Verb string // "", or the only command whose occasions count: "SELECT", "UID STORE"; for kinds of commands
-	Text string // for RefuseCommand, ByeForCommand and UnaskedData
+	Text string // for RefuseCommand, RefuseLogin, ByeForCommand, UnaskedData, WrongUID and WrongSize
 }
 
 // Meddler is a proxy before an IMAP server, without TLS, that knows where commands and responses begin
@@ -70,6 +100,7 @@ type Meddler struct {
 	conns  map[net.Conn]bool
 	closed bool
 	faults []Fault
+	chain  *Chain
 	count  map[string]int
 	struck []string
 	verbs  []string // of the commands that were answered
@@ -104,7 +135,7 @@ func (m *Meddler) Port() int { return m.listener.Addr().(*net.TCPAddr).Port }
 func (m *Meddler) Plan(faults ...Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.faults, m.count, m.struck, m.verbs = faults, map[string]int{}, nil, nil
+	m.faults, m.chain, m.count, m.struck, m.verbs = faults, nil, map[string]int{}, nil, nil
 }
 
 // Occasions is how many occasions for a kind of fault have passed since Plan.
@@ -129,7 +160,8 @@ func (m *Meddler) Answered() []string {
 }
 
 // at counts an occasion, which line is, and returns the fault that happens there, if one does.
-func (m *Meddler) at(occasion string, line []byte) (Fault, bool) {
+func (x *meddled) at(occasion string, line []byte) (Fault, bool) {
+	m := x.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.count[occasion]++
@@ -145,6 +177,9 @@ func (m *Meddler) at(occasion string, line []byte) (Fault, bool) {
 			m.struck = append(m.struck, string(f.Kind)+": "+strings.TrimRight(string(line), "\r\n"))
 			return f, true
 		}
+	}
+	if m.chain != nil {
+		return m.chain.at(x, occasion, verb, line)
 	}
 	return Fault{}, false
 }
@@ -168,8 +203,11 @@ func (m *Meddler) accept() {
 			return
 		}
 		m.conns[client], m.conns[server] = true, true
+		x := &meddled{m: m, client: client, server: server, verbs: map[string]string{}, ended: make(chan struct{})}
+		if m.chain != nil {
+			x.born = m.chain.strikes()
+		}
 		m.mu.Unlock()
-		x := &meddled{m: m, client: client, server: server, verbs: map[string]string{}}
 		m.wg.Go(func() { x.upwards(); x.end(false) })
 		m.wg.Go(func() { x.downwards(); x.end(false) })
 	}
@@ -181,6 +219,10 @@ type meddled struct {
 	client, server net.Conn
 	down           sync.Mutex // of writes to the client
 	once           sync.Once
+	ended          chan struct{}
+	born           int         // faults of the chain that had struck when it was opened
+	dark           atomic.Bool // nothing passes any more
+	slow           bool        // of the goroutine that passes responses on
 
 	mu    sync.Mutex
 	verbs map[string]string // of commands on their way, by tag
@@ -230,6 +272,7 @@ func (x *meddled) end(reset bool) {
 		delete(x.m.conns, x.client)
 		delete(x.m.conns, x.server)
 		x.m.mu.Unlock()
+		close(x.ended)
 	})
 }
 
@@ -263,14 +306,21 @@ func (x *meddled) upwards() {
 		tag, rest, _ := bytes.Cut(line, []byte(" "))
 		f, hit := Fault{}, false
 		if len(rest) > 0 && len(tag) > 0 { // answers to challenges and DONE are no commands
-			f, hit = x.m.at("command", line)
+			f, hit = x.at("command", line)
+			if verb := verbOf(line); !hit && (verb == "LOGIN" || verb == "AUTHENTICATE") {
+				f, hit = x.at("login", line)
+			}
 			x.asked(line)
+		}
+		if x.dark.Load() {
+			io.Copy(io.Discard, r) // until the client has had enough
+			return
 		}
 		if hit && f.Kind == CutBeforeCommand {
 			x.end(true)
 			return
 		}
-		dropped := hit && (f.Kind == RefuseCommand || f.Kind == ByeForCommand)
+		dropped := hit && (f.Kind == RefuseCommand || f.Kind == RefuseLogin || f.Kind == ByeForCommand)
 		if dropped {
 			if f.Kind == ByeForCommand {
 				x.tell("* BYE " + f.Text + "\r\n")
@@ -288,7 +338,7 @@ func (x *meddled) upwards() {
 			to := io.Writer(x.server)
 			if dropped {
 				to = io.Discard
-			} else if g, hit := x.m.at("literal", line); hit && g.Kind == CutInLiteral {
+			} else if g, hit := x.at("literal", line); hit && g.Kind == CutInLiteral {
 				io.CopyN(to, r, literal/2)
 				x.end(true)
 				return
@@ -328,16 +378,26 @@ func (x *meddled) downwards() {
 		}
 		f, hit := Fault{}, false
 		if !bytes.HasPrefix(line, []byte("+")) {
-			f, hit = x.m.at(occasion, line)
+			f, hit = x.at(occasion, line)
 			if !untagged {
 				x.answered(line)
+			}
+			if !hit {
+				line = x.lie(line, untagged)
 			}
 		}
 		if hit && (f.Kind == CutBeforeData || f.Kind == CutBeforeAnswer) {
 			x.end(true)
 			return
 		}
-		if hit && f.Kind == LateAnswer {
+		switch {
+		case hit && f.Kind == BlackHole:
+			x.dark.Store(true)
+			x.drain(r)
+			return
+		case hit && f.Kind == SlowLine:
+			x.slow = true
+		case hit && f.Kind == LateAnswer:
 			time.Sleep(50 * time.Millisecond)
 		}
 		if hit && f.Kind == UnaskedData {
@@ -350,6 +410,12 @@ func (x *meddled) downwards() {
 		if !whole {
 			x.down.Lock()
 			to = x.client
+			if x.slow {
+				to = slowly{to, 3 * time.Millisecond, 4 * time.Second / (1 << 20)}
+			}
+			if hit && f.Kind == DripData {
+				to = drips{to}
+			}
 		}
 		ok := x.pass(to, r, line, literal)
 		if !whole {
@@ -375,6 +441,13 @@ func (x *meddled) downwards() {
 		if held != nil {
 			held = nil
 		}
+		if hit && f.Kind == HalfClose {
+			if t, ok := x.client.(*net.TCPConn); ok {
+				t.CloseWrite()
+			}
+			x.drain(r)
+			return
+		}
 		if hit && f.Kind == CutAfterAnswer {
 			// A reset towards the client could overtake the answer.
 			if t, ok := x.server.(*net.TCPConn); ok {
@@ -386,6 +459,12 @@ func (x *meddled) downwards() {
 	}
 }
 
+// drain lets nothing of the server pass any more, until the client ends the connection.
+func (x *meddled) drain(r io.Reader) {
+	io.Copy(io.Discard, r)
+	<-x.ended
+}
+
 // pass writes a response to its end. It reports whether the connection lives.
 func (x *meddled) pass(to io.Writer, r *bufio.Reader, line []byte, literal int64) bool {
 	for {
@@ -395,7 +474,7 @@ func (x *meddled) pass(to io.Writer, r *bufio.Reader, line []byte, literal int64
 		if literal < 0 {
 			return true
 		}
-		if f, hit := x.m.at("body", line); hit && f.Kind == CutInBody {
+		if f, hit := x.at("body", line); hit && f.Kind == CutInBody {
 			io.CopyN(to, r, literal/2)
 			x.end(true)
 			return false
