@@ -53,12 +53,17 @@ test: servers lint
 
 # Faults between the engine and mail servers: every point of a copy of two hundred messages, and TORTURE_ROUNDS times the
 # scenarios against all profiles, with other points each time.
-TORTURE_ROUNDS ?= 14
+# It ends with its counts, as make test does.
+TORTURE_ROUNDS ?= 8
 torture: servers
-	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy -all-points -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) \
-		| grep -E '^(---|ok|FAIL|panic)|faults|cuts|kills|resident|again:'
-	$(GO) test -v -count 1 -timeout 120m -run '^TestAPIFaults$$' ./providers/cloudflare ./providers/digitalocean ./providers/hetzner ./providers/ionos ./providers/microsoft365 ./providers/powerdns -fault-rounds $(TORTURE_ROUNDS) | grep -E '^(---|ok|FAIL|panic)|faults|again:'
-	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E '^(---|ok|FAIL|panic)|faults|again:'
+	@$(COUNTS); code=0; \
+	shown='^(---|ok|FAIL|panic)|faults|cuts|kills|points|resident|again:|differences|without a fault'; \
+	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy \
+		-all-points -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E "$$shown" || code=1; \
+	$(GO) test -v -count 1 -timeout 120m -run '^TestAPIFaults$$' ./providers/cloudflare ./providers/digitalocean ./providers/hetzner ./providers/ionos ./providers/microsoft365 ./providers/powerdns \
+		-fault-rounds $(TORTURE_ROUNDS) | grep -E "$$shown" || code=1; \
+	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E "$$shown" || code=1; \
+	$(SUMMARY); exit $$code
 
 # Each fuzz target for FUZZ_TIME, guided by coverage: some 35 minutes. FUZZ_ONLY is a pattern of targets. Every run of the tests holds a short round of
 # each besides. What is found is a file below testdata/fuzz: it stays there, and the tests run it from then on.

@@ -158,6 +158,26 @@ func TestATargetUIDIsClaimedOnce(t *testing.T) {
 	}
 }
 
+// TestAWithdrawnClaimIsLookedFor: it frees the UID, and its message is one that is at the target and has to be found behind the baseline.
+func TestAWithdrawnClaimIsLookedFor(t *testing.T) {
+	d, f, g := seeded(t, filepath.Join(t.TempDir(), "m.db"))
+	g.Numbers = g.Baseline
+	a, b := message(f, g, 3), message(f, g, 4)
+	update(t, d, func(tx *Tx) error {
+		return errors.Join(tx.PutTarget(&g), tx.Intend(a, at), tx.Intend(b, at), tx.Claim(a.ID, 9, 50, at))
+	})
+	update(t, d, func(tx *Tx) error {
+		return errors.Join(tx.Withdraw(g.ID, 9, 49, at), tx.Withdraw(g.ID, 9, 50, at), tx.Claim(b.ID, 9, 50, at))
+	})
+	got, err := d.Message(t.Context(), a.ID)
+	if err != nil || got.State != Applied || got.TargetUID != 0 || got.Window != g.Baseline.UIDNext {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := d.Message(t.Context(), b.ID); err != nil || got.State != Claimed || got.TargetUID != 50 {
+		t.Errorf("the other one: %+v, %v", got, err)
+	}
+}
+
 func TestMovedAndDeletedMessages(t *testing.T) {
 	ctx := t.Context()
 	d, f, g := seeded(t, filepath.Join(t.TempDir(), "m.db"))
