@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mxodus/mxodus/plan/planfile"
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 	"github.com/mxodus/mxodus/state"
 )
@@ -86,7 +87,7 @@ func (b *badInput) says(out string, words ...string) {
 			b.Errorf("the message holds %q:\n%s", never, out)
 		}
 	}
-	for _, line := range leaks(map[string]string{"the message": out}, b.secrets()) {
+	for _, line := range canary.Leaks(map[string]string{"the message": out}, b.secrets()) {
 		b.Error(line)
 	}
 }

@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
 // TestCopyOneMailbox runs `mxodus copy` twice and with what goes wrong.
 func TestCopyOneMailbox(t *testing.T) {
-	const user, password = "anna@acme.example", "canary-7f3a"
+	const user, password = "anna@acme.example", "7f3a+" + canary.Mark
 	var side [2]*imaptest.Memory
 	for i := range side {
 		m, err := imaptest.NewMemory(imaptest.MemoryOptions{})

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -23,7 +24,7 @@ func TestDiskThatFails(t *testing.T) {
 		t.Skipf("SKIPPED: strace can't inject errors here: %v %s", err, out)
 	}
 	t.Parallel()
-	const password = "canary-disk-3b"
+	const password = "3b+" + canary.Mark
 	source, err := imaptest.NewMemory(imaptest.MemoryOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -76,7 +77,7 @@ func wholeMigration(t *testing.T, w *world, messages int) {
 	texts := map[string]string{"what was printed": f.printed.String()}
 	f.mu.Unlock()
 	maps.Copy(texts, f.files("secrets"))
-	for _, line := range leaks(texts, w.secrets()) {
+	for _, line := range canary.Leaks(texts, w.secrets()) {
 		t.Error(line)
 	}
 	t.Logf("%d messages at the new host, %d planted, apply took %.1f s, %d files and %d octets of output without a secret, %.1f MB resident at most",

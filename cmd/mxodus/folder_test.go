@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/mxodus/mxodus/providers/canary"
+	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/state"
 )
 
@@ -39,7 +41,25 @@ func newFolder(t *testing.T, files map[string]string, env ...string) *folder {
 	for name, text := range files {
 		f.write(name, text)
 	}
+	t.Cleanup(f.searched) // before the folder is removed
 	return f
+}
+
+// searched looks for the mark of all worlds' secrets in what the test leaves: in each file but those of secrets, and in
+// everything that the program has printed there.
+func (f *folder) searched() {
+	texts, err := canary.Folder(f.dir, "secrets")
+	if err != nil {
+		f.t.Errorf("%s: %v", f.dir, err)
+	}
+	f.mu.Lock()
+	texts["what was printed"] = f.printed.String()
+	f.mu.Unlock()
+	all := map[string]string{"a password": canary.Mark}
+	for _, line := range canary.Leaks(texts, all) {
+		f.t.Error(line)
+	}
+	faults.Count(f.t, "secrets searched for", canary.Searched(all))
 }
 
 func (f *folder) path(name string) string { return filepath.Join(f.dir, filepath.FromSlash(name)) }
@@ -76,27 +96,7 @@ func (f *folder) edit(name, old, new string) {
 // files are all files of the folder by path, but those below the folders named.
 func (f *folder) files(but ...string) map[string]string {
 	f.t.Helper()
-	all := map[string]string{}
-	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(f.dir, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() && slices.Contains(but, name) {
-			return filepath.SkipDir
-		}
-		if d.Type().IsRegular() {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			all[filepath.ToSlash(name)] = string(b)
-		}
-		return nil
-	})
+	all, err := canary.Folder(f.dir, but...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -122,7 +122,8 @@ type event struct {
 	Gate  string
 	State string
 	Text  string
-	Code  *int // of the last line, "exit"
+	Code  *int   // of the last line, "exit"
+	URL   string // of serve
 
 	Progress *struct{ Messages, Total int }
 
@@ -132,12 +133,21 @@ type event struct {
 // start runs the program. Lines of JSON on its stdout become events.
 func (f *folder) start(args ...string) *child {
 	f.t.Helper()
-	program, err := exec.LookPath("mxodus")
+	return f.startAs("mxodus", args, "")
+}
+
+// startAs runs the program by way of another one, with a text to read.
+func (f *folder) startAs(name string, args []string, typed string) *child {
+	f.t.Helper()
+	program, err := exec.LookPath(name)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	c := &child{f: f, events: make(chan event, 100_000), ended: make(chan struct{})}
 	c.cmd = exec.Command(program, args...)
+	if typed != "" {
+		c.cmd.Stdin = strings.NewReader(typed)
+	}
 	c.cmd.Dir, c.cmd.Env, c.cmd.Stderr, c.cmd.SysProcAttr = f.dir, f.env, &c.stderr, withParent()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -167,7 +177,7 @@ func (f *folder) start(args ...string) *child {
 		_ = c.cmd.Wait() // the state tells how it ended
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		fmt.Fprintf(&f.printed, "$ mxodus %s\n%s%s", strings.Join(args, " "), c.stdout.Bytes(), c.stderr.Bytes())
+		fmt.Fprintf(&f.printed, "$ %s %s\n%s%s", name, strings.Join(args, " "), c.stdout.Bytes(), c.stderr.Bytes())
 	}()
 	if err := <-started; err != nil {
 		f.t.Fatal(err)

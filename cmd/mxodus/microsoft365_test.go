@@ -10,6 +10,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 	"github.com/mxodus/mxodus/providers/ionos/ionostest"
 	"github.com/mxodus/mxodus/providers/microsoft365/microsoft365test"
@@ -322,7 +323,7 @@ func (w *tenantWorld) whole(f *folder) {
 			t.Errorf("%s has no password", u.Principal)
 		}
 	}
-	for _, line := range leaks(texts, secrets) {
+	for _, line := range canary.Leaks(texts, secrets) {
 		t.Error(line)
 	}
 	for name, text := range texts {

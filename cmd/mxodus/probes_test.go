@@ -16,13 +16,14 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/miekg/dns"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 	"github.com/mxodus/mxodus/providers/smtp/smtptest"
 )
 
 const (
 	probeAddress  = "probe@outside.example"
-	probePassword = "Out+Canary/&=side"
+	probePassword = "Out+" + canary.Mark + "/&=side"
 )
 
 // probeWorld is a world with an outside account: a Dovecot that it reads at and a server that
@@ -213,7 +214,7 @@ func TestWholeMigrationWithProbes(t *testing.T) {
 	}
 	secrets := w.secrets()
 	secrets["the password of the outside account"] = probePassword
-	for _, line := range leaks(texts, secrets) {
+	for _, line := range canary.Leaks(texts, secrets) {
 		t.Error(line)
 	}
 	if dir := os.Getenv("MXODUS_KEEP_REPORT"); dir != "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 	"github.com/mxodus/mxodus/providers/smtp/smtptest"
 )
@@ -98,29 +99,28 @@ func memoryHost(t *testing.T, m *imaptest.Memory, use map[string]string, pass fu
 	t.Helper()
 	t.Cleanup(func() { m.Close() })
 	made := map[string]bool{}
-	return &mailHost{
-		address: m.Address(), pass: pass, finish: func() { m.Close() },
-		open: func(a string) {
-			if made[a] {
-				if err := m.SetPassword(a, pass(a)); err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			made[a] = true
-			m.AddAccount(a, pass(a))
-			for name, attribute := range use {
-				if err := m.AddFolder(a, name, attribute); err != nil {
-					t.Error(err)
-				}
-			}
-		},
-		shut: func(a string) {
-			if err := m.Disable(a); err != nil {
+	h := &mailHost{address: m.Address(), pass: pass, finish: func() { m.Close() }}
+	h.open = func(a string) {
+		if made[a] {
+			if err := m.SetPassword(a, h.pass(a)); err != nil {
 				t.Error(err)
 			}
-		},
+			return
+		}
+		made[a] = true
+		m.AddAccount(a, h.pass(a))
+		for name, attribute := range use {
+			if err := m.AddFolder(a, name, attribute); err != nil {
+				t.Error(err)
+			}
+		}
 	}
+	h.shut = func(a string) {
+		if err := m.Disable(a); err != nil {
+			t.Error(err)
+		}
+	}
+	return h
 }
 
 // slowListener makes a server slow to answer: what a client has sent has long been carried
@@ -162,11 +162,11 @@ type world struct {
 	late   int
 }
 
-const smtpPassword = "Sm7p+Canary/&=post"
+const smtpPassword = "Sm7p+" + canary.Mark + "/&=post"
 
 // Each account has passwords of its own at both hosts, with characters that other forms write otherwise.
-func sourcePassword(account string) string { return "Old+Canary/&=" + account[:4] }
-func targetPassword(account string) string { return "New+Canary/%3D" + account[:4] + "?" }
+func sourcePassword(account string) string { return "Old+" + canary.Mark + "/&=" + account[:4] }
+func targetPassword(account string) string { return "New+" + canary.Mark + "/%3D" + account[:4] + "?" }
 
 // The special folders have German names at the old host.
 var (

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/mxodus/mxodus/providers"
@@ -58,9 +59,27 @@ func Post(ctx context.Context, client *http.Client, address string, m Message) e
 		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Unreachable, Err: err}
 	}
 	defer resp.Body.Close()
-	words, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // only for the message below
+	words, _ := io.ReadAll(io.LimitReader(resp.Body, 8192)) // only for the message below
 	if resp.StatusCode/100 != 2 {
-		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused, Server: resp.Status + " " + string(words)}
+		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused, Server: resp.Status + " " + concealed(string(words), u)}
 	}
 	return nil
+}
+
+// concealed is what the server said without what it quotes of the address.
+func concealed(words string, u *url.URL) string {
+	secrets := []string{u.String(), u.RequestURI(), u.RawQuery}
+	if password, ok := u.User.Password(); ok {
+		secrets = append(secrets, password)
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if len(segment) >= 8 { // shorter ones are words, such as "hooks"
+			secrets = append(secrets, segment)
+		}
+	}
+	for _, values := range u.Query() {
+		secrets = append(secrets, values...)
+	}
+	words = providers.Conceal(words, secrets...)
+	return strings.ToValidUTF8(words[:min(len(words), 512)], "�")
 }

@@ -34,6 +34,17 @@ func TestPost(t *testing.T) {
 	if providers.ReasonOf(err) != providers.Refused || !strings.Contains(err.Error(), "no such hook") {
 		t.Errorf("a refusal: %v", err)
 	}
+	for rest, quoted := range map[string]string{
+		"/hooks/T0secret123/B0token99?key=k3y-and-more": "{\"error\":\"no service at /hooks/T0secret123/B0token99?key=k3y-and-more\"}", "/services/T0secret123": strings.Repeat("x", 505) + "T0secret123",
+	} {
+		srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			w.Write([]byte(quoted))
+		})
+		if err := Post(t.Context(), srv.Client(), srv.URL+rest, want); err == nil || strings.Contains(err.Error(), "T0se") || strings.Contains(err.Error(), "B0tok") || strings.Contains(err.Error(), "k3y") {
+			t.Errorf("a refusal that quotes the address: %v", err)
+		}
+	}
 	srv.Close()
 	for _, address := range []string{srv.URL + "/secret-token", "ftp://x/secret-token", ":secret-token"} {
 		err := Post(t.Context(), http.DefaultClient, address, want)
