@@ -68,10 +68,15 @@ func Conceal(words string, secrets ...string) string {
 		if s = strings.TrimSpace(s); len(s) < shortest {
 			continue
 		}
-		quoted := strings.Trim(fmt.Sprintf("%q", s), `"`)
-		encoded, _ := json.Marshal(s) // a string
-		forms = append(forms, s, url.QueryEscape(s), url.PathEscape(s), quoted, string(encoded[1:len(encoded)-1]), strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s),
-			hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s))))
+		// Answers in JSON quote requests in JSON, which hold what was escaped already.
+		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
+			for range 3 {
+				forms = append(forms, form, strings.Trim(fmt.Sprintf("%q", form), `"`), strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(form))
+				encoded, _ := json.Marshal(form) // a string
+				form = string(encoded[1 : len(encoded)-1])
+			}
+		}
+		forms = append(forms, hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s))))
 		// Base64 spells octets by their place in groups of three; what hangs on those before and behind is cut off.
 		for before := range 3 {
 			for _, code := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {

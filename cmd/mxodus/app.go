@@ -12,6 +12,7 @@ import (
 	"github.com/mxodus/mxodus/plan/apply"
 	"github.com/mxodus/mxodus/plan/render"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/secret"
 )
 
 // app is everything of the outside that a command may use. Nothing in this
@@ -39,6 +40,8 @@ type app struct {
 	// demo plays people who react to them.
 	view  atomic.Pointer[applyView]
 	watch func(apply.Event)
+
+	secrets atomic.Pointer[secret.Resolver] // nil until a configuration was wired
 
 	// A command that ends in order when stop is closed sets graceful; for all
 	// others the first interrupt cancels the context.

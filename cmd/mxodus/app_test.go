@@ -7,13 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/apply"
 	"github.com/mxodus/mxodus/plan/planfile"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/canary"
+	"github.com/mxodus/mxodus/providers/secret"
 	"github.com/mxodus/mxodus/state"
 )
 
@@ -87,6 +91,39 @@ func TestPanic(t *testing.T) {
 	}
 	if !strings.Contains(got, "TestPanic") {
 		t.Errorf("the sentence doesn't say where: %q", got)
+	}
+}
+
+// TestPanicWithASecret: what somebody else's code panics with is shown without the secrets that were resolved.
+func TestPanicWithASecret(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "pw"), []byte(keep("panic")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var errOut bytes.Buffer
+	a := &app{stderr: &errOut}
+	secrets := secret.New(root, secret.Options{LookupEnv: func(string) (string, bool) { return keep("panic env"), true }})
+	a.secrets.Store(secrets)
+	for _, ref := range []plan.SecretRef{{Kind: "file", Ref: "pw"}, {Kind: "env", Ref: "PW"}} {
+		if _, err := secrets.Resolve(t.Context(), ref, "anna@acme.example"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	func() {
+		defer func() { a.bug(recover()) }()
+		panic(keep("panic") + ": " + quoted("anna", keep("panic env")))
+	}()
+	got := errOut.String()
+	for _, line := range canary.Leaks(map[string]string{"the sentence": got}, map[string]string{"a file": keep("panic"), "a variable": keep("panic env")}) {
+		t.Error(line)
+	}
+	if !strings.Contains(got, "this is a bug in mxodus") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -119,8 +120,27 @@ func (f *folder) any(args ...string) string {
 // terminal runs the program on a terminal of its own; what is typed there answers its questions.
 func (f *folder) terminal(typed string, args ...string) string {
 	f.t.Helper()
-	c := f.startAs("script", []string{"-qefc", "mxodus " + strings.Join(args, " "), os.DevNull}, typed)
-	return c.output()
+	screen := filepath.Join(f.t.TempDir(), "screen")
+	in, keys := io.Pipe()
+	c := f.startAs("script", []string{"-qefc", "mxodus " + strings.Join(args, " "), screen}, in)
+	if typed != "" {
+		// What is typed before the question would be shown by the terminal itself.
+		for range 1000 {
+			if text, _ := os.ReadFile(screen); strings.Contains(string(text), ": ") {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond) // the question comes before the echo goes off
+		fmt.Fprint(keys, typed)
+	}
+	keys.Close()
+	<-c.ended
+	text, err := os.ReadFile(screen)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return string(text) + c.output()
 }
 
 // TestSecretsOfEveryField runs migrations in which every attribute of the language that holds a secret has one of its own, with
@@ -351,10 +371,3 @@ func fetchPage(t *testing.T, url string) string {
 	}
 	return fmt.Sprint(resp.Header) + string(body)
 }
-
-func canaryPlaces(t *testing.T, all *canaries) {}
-func canaryProbes(t *testing.T, all *canaries) {}
-func canaryZones(t *testing.T, all *canaries)  {}
-func canaryTenant(t *testing.T, all *canaries) {}
-func canaryGoogle(t *testing.T, all *canaries) {}
-func canaryIONOS(t *testing.T, all *canaries)  {}

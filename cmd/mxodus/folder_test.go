@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -133,11 +134,11 @@ type event struct {
 // start runs the program. Lines of JSON on its stdout become events.
 func (f *folder) start(args ...string) *child {
 	f.t.Helper()
-	return f.startAs("mxodus", args, "")
+	return f.startAs("mxodus", args, nil)
 }
 
-// startAs runs the program by way of another one, with a text to read.
-func (f *folder) startAs(name string, args []string, typed string) *child {
+// startAs runs the program by way of another one, with something to read.
+func (f *folder) startAs(name string, args []string, in io.Reader) *child {
 	f.t.Helper()
 	program, err := exec.LookPath(name)
 	if err != nil {
@@ -145,9 +146,7 @@ func (f *folder) startAs(name string, args []string, typed string) *child {
 	}
 	c := &child{f: f, events: make(chan event, 100_000), ended: make(chan struct{})}
 	c.cmd = exec.Command(program, args...)
-	if typed != "" {
-		c.cmd.Stdin = strings.NewReader(typed)
-	}
+	c.cmd.Stdin = in
 	c.cmd.Dir, c.cmd.Env, c.cmd.Stderr, c.cmd.SysProcAttr = f.dir, f.env, &c.stderr, withParent()
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {

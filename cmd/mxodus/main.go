@@ -85,7 +85,11 @@ func (a *app) bug(r any) int {
 			break
 		}
 	}
-	a.report(&exitError{code: exitBug, err: fmt.Errorf("this is a bug in mxodus, in %s: %v; what was done is journalled and running again is safe; please report it", where, r)})
+	words := fmt.Sprint(r)
+	if s := a.secrets.Load(); s != nil {
+		words = s.Conceal(words)
+	}
+	a.report(&exitError{code: exitBug, err: fmt.Errorf("this is a bug in mxodus, in %s: %s; what was done is journalled and running again is safe; please report it", where, words)})
 	return exitBug
 }
 

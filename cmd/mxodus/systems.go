@@ -64,6 +64,7 @@ func newSystems(a *app, loaded *config.Loaded) (*systems, error) {
 	}
 	// The root stays open as long as the process: secrets are read when they are needed.
 	secrets := secret.New(root, secret.Options{LookupEnv: a.lookupEnv, Prompt: a.prompt, Keyring: secret.SystemKeyring})
+	a.secrets.Store(secrets)
 	s := &systems{
 		sources: map[string]imap.Host{}, targets: map[string]imap.Host{}, zones: map[string]zoneAt{},
 		notifiers: map[string]*smtp.Notifier{}, correspondents: map[string]*correspondent{}, submissions: map[string]*smtp.Submission{},

@@ -102,7 +102,8 @@ func (a *api) open(ctx context.Context) (Provider, string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.provider == nil || a.secret.Reveal() != secret {
-		p, err := a.make(secret)
+		var p Provider
+		err := guarded(func() (err error) { p, err = a.make(secret); return err })
 		if err != nil {
 			return nil, "", &providers.Error{
 				Op: "open zone", Subject: dns.Readable(a.zone) + " at " + a.name, Reason: providers.Authentication,
@@ -112,6 +113,17 @@ func (a *api) open(ctx context.Context) (Provider, string, error) {
 		a.provider, a.secret = p, providers.Keep(secret)
 	}
 	return a.provider, secret, nil
+}
+
+// guarded makes an error of a panic: it would end a migration in the middle, with the stranger's words, which may hold
+// the secret, on the screen.
+func guarded(call func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the provider has a bug: %v", r)
+		}
+	}()
+	return call()
 }
 
 // hide takes the secret out of an error: providers are strangers.
@@ -136,7 +148,8 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := p.GetRecords(ctx, a.zone)
+	var records []libdns.Record
+	err = guarded(func() (err error) { records, err = p.GetRecords(ctx, a.zone); return err })
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -219,12 +232,12 @@ func (a *api) Write(ctx context.Context, was []hosted.Record, changes []plan.RRs
 		}
 	}
 	if len(remove) > 0 {
-		if _, err := p.DeleteRecords(ctx, a.zone, remove); err != nil {
+		if err := guarded(func() error { _, err := p.DeleteRecords(ctx, a.zone, remove); return err }); err != nil {
 			return a.failed(err, secret)
 		}
 	}
 	if len(set) > 0 {
-		if _, err := p.SetRecords(ctx, a.zone, set); err != nil {
+		if err := guarded(func() error { _, err := p.SetRecords(ctx, a.zone, set); return err }); err != nil {
 			return a.failed(err, secret)
 		}
 	}

@@ -116,6 +116,28 @@ func (r *Resolver) Resolve(ctx context.Context, ref plan.SecretRef, address stri
 	return e.value, nil
 }
 
+// Conceal takes every secret that was resolved out of a text which somebody else wrote: the last defence, for words
+// whose origin nobody knows, such as a panic's.
+func (r *Resolver) Conceal(words string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for _, e := range r.entries {
+		select {
+		case <-e.ready:
+		default:
+			continue // not known yet
+		}
+		all = append(all, e.value.Reveal())
+		for _, rows := range e.table {
+			for _, row := range rows {
+				all = append(all, row.password.Reveal())
+			}
+		}
+	}
+	return providers.Conceal(words, all...)
+}
+
 // Addresses are those that a table has a password for, sorted, in lower case; none for other
 // kinds of reference.
 func (r *Resolver) Addresses(ctx context.Context, ref plan.SecretRef) ([]string, error) {
