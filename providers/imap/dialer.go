@@ -252,6 +252,9 @@ func (d *Dialer) tlsError(err error) error {
 		return e
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" || strings.Contains(err.Error(), "protocol version") {
+			e.Remedy = "client and server don't agree on TLS: spoken here is 1.2 and above, without a certificate of our own; nothing was sent to it"
+		}
 		return e
 	}
 	e.Reason = providers.Certificate
@@ -291,6 +294,9 @@ func (d *Dialer) startTLS(l *link) error {
 			return fail(providers.Unreachable, "", err)
 		}
 		tag, rest, _ := strings.Cut(line, " ")
+		if tag == "*" && strings.HasPrefix(strings.ToUpper(rest), "BYE") {
+			return fail(providers.Refused, rest, nil)
+		}
 		if tag != "S0" {
 			continue
 		}

@@ -175,7 +175,17 @@ func (d *Dialer) openingError(l *link, o *opening, subject string, err error) er
 func (d *Dialer) greetingError(line string) error {
 	_, rest, _ := strings.Cut(line, " ")
 	kind, text, _ := strings.Cut(rest, " ")
-	return refusal("connect to", d.Address(), wire.ParseStatus(strings.ToUpper(kind), text))
+	st := wire.ParseStatus(strings.ToUpper(kind), text)
+	if st.Kind == "PREAUTH" {
+		// No STARTTLS may follow (RFC 3501 §6.2.1), so nothing here would be encrypted.
+		return &providers.Error{Op: "connect to", Subject: d.Address(), Reason: providers.Protocol, Server: "PREAUTH " + st.Words(),
+			Err: errors.New("the server has logged somebody in before TLS, or somebody in between says so"), Remedy: `use tls = "implicit", or a port that asks for a name and password`}
+	}
+	err := refusal("connect to", d.Address(), st)
+	if e, ok := errors.AsType[*providers.Error](err); ok && e.Remedy == "" {
+		e.Remedy = "the host turns the connection away: see what it says, and try again later"
+	}
+	return err
 }
 
 // parseCapabilities reads a list of capabilities. IMAP4rev2 counts only where IMAP4rev1 is not

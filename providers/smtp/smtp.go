@@ -90,7 +90,8 @@ func (s *session) handshake(ctx context.Context, conn net.Conn, config *tls.Conf
 }
 
 func (s *session) tlsError(err error) error {
-	e := &providers.Error{Op: "start TLS with", Subject: s.server, Reason: providers.Certificate, Err: err}
+	e := &providers.Error{Op: "start TLS with", Subject: s.server, Reason: providers.Certificate, Err: err,
+		Remedy: "the server's certificate has to be valid for its name, and TLS 1.2 or above has to be spoken without a certificate of our own; nothing was sent to it"}
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, record := errors.AsType[tls.RecordHeaderError](err)
 	_, name := errors.AsType[x509.HostnameError](err)
@@ -139,13 +140,16 @@ func (s *session) startTLS(ctx context.Context, config *tls.Config) error {
 			Remedy: "set tls = \"implicit\" (usually port 465); something between here and the server may also strip STARTTLS"}
 	}
 	if _, err := s.command(ctx, "start TLS with", 220, "STARTTLS"); err != nil {
+		if e, ok := errors.AsType[*providers.Error](err); ok && e.Server != "" {
+			e.Remedy = "the connection is never used without TLS; if the server offers port 465, set tls = \"implicit\""
+		}
 		return err
 	}
 	// What came in clear behind the 220 was not said by who holds the
 	// certificate (CVE-2011-0411).
 	if s.text.R.Buffered() > 0 {
 		return &providers.Error{Op: "start TLS with", Subject: s.server, Reason: providers.Protocol,
-			Err: errors.New("data in clear after STARTTLS")}
+			Err: errors.New("data in clear after STARTTLS"), Remedy: "something between here and the server talks into the connection: set tls = \"implicit\" (usually port 465)"}
 	}
 	conn, err := s.handshake(ctx, s.conn, config)
 	if err != nil {
@@ -174,7 +178,9 @@ func (s *session) reply(ctx context.Context, op string, want int) (string, error
 		return msg, nil
 	}
 	if e, ok := errors.AsType[*textproto.Error](err); ok {
-		return "", refusal(op, s.server, e.Code, e.Msg)
+		refused := refusal(op, s.server, e.Code, e.Msg)
+		refused.Remedy = "see what the server says"
+		return "", refused
 	}
 	return "", s.broken(ctx, op, err)
 }
@@ -192,7 +198,11 @@ func (s *session) broken(ctx context.Context, op string, err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("the server closed the connection")
 	}
-	return &providers.Error{Op: op, Subject: s.server, Reason: reason, Err: err}
+	remedy := "the connection broke off: try again"
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		remedy = "the server ends TLS: spoken here is 1.2 and above, without a certificate of our own"
+	}
+	return &providers.Error{Op: op, Subject: s.server, Reason: reason, Err: err, Remedy: remedy}
 }
 
 // quit says goodbye without waiting for more than the connection gives.

@@ -1,0 +1,92 @@
+package https_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mxodus/mxodus/providers/faults"
+	"github.com/mxodus/mxodus/providers/https"
+	"github.com/mxodus/mxodus/providers/tlstest"
+)
+
+const token = "dop_v1_canary_token_5f2c"
+
+// TestCertificates: servers that aren't who they should be get neither the token nor the body.
+func TestCertificates(t *testing.T) {
+	ours, err := tlstest.NewAuthority("authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := tlstest.Cases(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ours.PEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const body = `{"password":"of a new user, 81c2"}`
+	bad := 0
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			wire := &tlstest.Wire{}
+			addr := tlstest.Listen(t, func(conn net.Conn) {
+				s := tls.Server(wire.Conn(conn), c.Config)
+				if s.Handshake() != nil {
+					return
+				}
+				inner := wire.Conn(s)
+				head := make([]byte, 4096)
+				_, _ = inner.Read(head) // what comes is recorded
+				fmt.Fprint(inner, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+				_, _ = io.Copy(io.Discard, inner)
+			})
+			transport, err := https.NewTransport(dir, "ca.pem", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer transport.CloseIdleConnections()
+			transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, addr.String())
+			}
+			transport.Proxy = nil
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+tlstest.Name+"/users?x="+token, bytes.NewReader([]byte(body)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+token)
+			resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second, CheckRedirect: https.NoRedirects}).Do(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			if c.Good {
+				if err != nil || !strings.Contains(wire.Heard(), token) {
+					t.Errorf("%v; the server heard %q", err, wire.Heard())
+				}
+				return
+			}
+			if err == nil {
+				t.Fatal("the server was spoken to")
+			}
+			text := https.WithoutURL(err).Error()
+			if !strings.Contains(text, c.Words) || strings.Contains(text, token) {
+				t.Errorf("%s: want %q, and no token", text, c.Words)
+			}
+			if heard := wire.Heard(); strings.Contains(heard, token) || strings.Contains(heard, "81c2") {
+				t.Errorf("the server heard %q", heard)
+			}
+			bad++
+		})
+	}
+	faults.Count(t, "certificates", bad)
+}
