@@ -18,8 +18,6 @@ type listed struct {
 	uid   uint32
 	flags int32 // index into listing.sets, -1 = not asked
 	size  int64
-
-	number uint64 // where a message may be in several folders, 0 elsewhere
 }
 
 // listing is what was asked of a source folder, in the order of UIDs.
@@ -27,10 +25,24 @@ type listing struct {
 	messages []listed
 	sets     []string // distinct sets of flags, each canonical and joined by blanks
 	index    map[string]int32
+	numbers  map[uint32]uint64 // by UID, where a message may be in several folders
+}
+
+// expect makes room for as many messages as the server says there are: growing bit by bit costs twice the memory at its worst.
+func (l *listing) expect(exists uint32) {
+	if l.messages == nil {
+		l.messages = make([]listed, 0, min(exists, 1<<20))
+	}
 }
 
 func (l *listing) add(m imap.Meta, flags bool) {
-	x := listed{uid: m.UID, flags: -1, size: max(m.Size, 0), number: m.Number}
+	x := listed{uid: m.UID, flags: -1, size: max(m.Size, 0)}
+	if m.Number != 0 {
+		if l.numbers == nil {
+			l.numbers = map[uint32]uint64{}
+		}
+		l.numbers[m.UID] = m.Number
+	}
 	if flags {
 		key := strings.Join(canonicalFlags(m.Flags), " ")
 		i, ok := l.index[key]
@@ -69,7 +81,7 @@ type flagChange struct {
 // enumerate finds what is new in a source folder, what has vanished and
 // whose flags changed.
 func (r *run) enumerate(ctx context.Context, w *worker, f *folder) error {
-	f.fetch, f.flags, f.partial = nil, nil, false // in case it was begun before
+	f.begin()
 	src, err := w.source(ctx)
 	if err != nil {
 		return err
@@ -118,7 +130,7 @@ func (r *run) enumerate(ctx context.Context, w *worker, f *folder) error {
 		}
 	}
 	all := &listing{}
-	if sel.Exists > 0 {
+	if all.expect(sel.Exists); sel.Exists > 0 {
 		last := sel.UIDNext - 1
 		if sel.UIDNext == 0 {
 			last = 1<<32 - 1
@@ -178,7 +190,10 @@ func (r *run) hold(ctx context.Context, f *folder, l *listing, from uint32, comp
 			r.leftOut(1)
 			return
 		}
-		f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size, number: m.number})
+		f.want(m, l)
+	}
+	if !complete || f.Numbers.UIDNext == 0 {
+		f.fetch = slices.Grow(f.fetch, len(l.messages)) // nearly all of them are new
 	}
 	err := r.m.Known(ctx, f.ID, f.Numbers.UIDValidity, from, func(k manifest.Known) error {
 		for i < len(l.messages) && l.messages[i].uid < k.UID {
@@ -231,6 +246,20 @@ func (r *run) hold(ctx context.Context, f *folder, l *listing, from uint32, comp
 	})
 }
 
+// begin forgets what an earlier attempt has found.
+func (f *folder) begin() { f.fetch, f.numbers, f.flags, f.partial = nil, nil, nil, false }
+
+// want puts a message of a list on the folder's own of those to copy.
+func (f *folder) want(m listed, l *listing) {
+	f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size})
+	if number, ok := l.numbers[m.uid]; ok {
+		if f.numbers == nil {
+			f.numbers = map[uint32]uint64{}
+		}
+		f.numbers[m.uid] = number
+	}
+}
+
 // compare notes a message whose flags are not those that were brought over last.
 func (f *folder) compare(k manifest.Known, flags string) {
 	if k.Flags == flags {
@@ -256,7 +285,7 @@ func (r *run) changes(ctx context.Context, f *folder, l *listing) error {
 	// One without a row was left out because it was marked \Deleted; it no longer is.
 	back := func(m listed) {
 		if r.traits.NoDeleted && !r.leavesOut(strings.Fields(l.sets[m.flags])) {
-			f.fetch = append(f.fetch, pending{uid: m.uid, size: m.size, number: m.number})
+			f.want(m, l)
 		}
 	}
 	defer func() {

@@ -28,15 +28,15 @@ type folder struct {
 	failed     bool             // a stage could not be done
 	missing    map[uint32]bool  // the source did not deliver them
 	fetch      []pending
+	numbers    map[uint32]uint64 // of these messages by UID, where one may be in several folders
 	flags      []flagChange
 }
 
-// pending is a message to copy.
+// pending is a message to copy. It is small, because there may be a million.
 type pending struct {
-	uid     uint32
 	size    int64
+	uid     uint32
 	settled bool // it has an intent, or needs none
-	number  uint64
 }
 
 // target is a folder at the target.

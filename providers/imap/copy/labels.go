@@ -42,16 +42,17 @@ func (r *run) onceEach(ctx context.Context) error {
 	for _, f := range r.folders {
 		for i := range f.fetch {
 			p := &f.fetch[i]
-			if p.number == 0 || p.settled {
+			number := f.numbers[p.uid]
+			if number == 0 || p.settled {
 				continue
 			}
-			o, there := known[p.number]
+			o, there := known[number]
 			if there && (o.Vanished <= r.finished || !o.Placed || !r.moved || !r.movesTo) {
 				p.settled = true
 				twice++
 				continue
 			}
-			known[p.number] = manifest.Occurrence{} // taken
+			known[number] = manifest.Occurrence{} // taken
 		}
 	}
 	r.mu.Lock()

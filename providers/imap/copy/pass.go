@@ -236,19 +236,19 @@ func (r *run) refill(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		listed := map[uint32]bool{}
-		if len(rows) > 0 {
-			for _, p := range f.fetch {
-				listed[p.uid] = !p.settled
-			}
-		}
+		unlisted := map[uint32]bool{}
 		for _, m := range rows {
-			if !listed[m.UID] && m.UIDValidity == f.Numbers.UIDValidity && !f.gone(m.UID) {
-				f.fetch = append(f.fetch, pending{uid: m.UID, size: m.Size})
-			}
+			unlisted[m.UID] = true
 		}
 		for _, p := range f.fetch {
 			if !p.settled {
+				delete(unlisted, p.uid)
+				n++
+			}
+		}
+		for _, m := range rows {
+			if unlisted[m.UID] && m.UIDValidity == f.Numbers.UIDValidity && !f.gone(m.UID) {
+				f.fetch = append(f.fetch, pending{uid: m.UID, size: m.Size})
 				n++
 			}
 		}

@@ -19,8 +19,8 @@ type reader struct {
 	work  []*work // folders to begin with
 	items chan<- *item
 
-	todo  []*pending // of the folder that was begun
 	now   *folder
+	at    int    // the next of its list
 	again []*lot // to be asked for once more
 	gone  []*lot // asked for twice and not delivered
 	err   error  // why nothing more is asked for
@@ -112,22 +112,28 @@ func (d *reader) take() *lot {
 		d.again = d.again[1:]
 		return l
 	}
-	for len(d.todo) == 0 {
-		if len(d.work) == 0 {
-			return nil
+	for {
+		if d.now == nil {
+			if len(d.work) == 0 {
+				return nil
+			}
+			d.now, d.work, d.at = d.work[0].f, d.work[1:], 0
 		}
-		d.now = d.work[0].f
-		d.work = d.work[1:]
-		for i := range d.now.fetch {
+		var todo []*pending
+		var after []int // the place behind each
+		for i := d.at; i < len(d.now.fetch) && len(todo) < callSets*setMessages; i++ {
 			if p := &d.now.fetch[i]; !p.settled {
-				d.todo = append(d.todo, p)
+				todo, after = append(todo, p), append(after, i+1)
 			}
 		}
+		if len(todo) == 0 {
+			d.now = nil
+			continue
+		}
+		_, n := cut(todo)
+		d.at = after[n-1]
+		return &lot{f: d.now, order: todo[:n]}
 	}
-	_, n := cut(d.todo)
-	l := &lot{f: d.now, order: d.todo[:n]}
-	d.todo = d.todo[n:]
-	return l
 }
 
 // sameFolder makes sure that UIDs mean what they meant when they were listed.
@@ -156,7 +162,7 @@ func (d *reader) message(ctx context.Context, l *lot, m imap.Meta, size int64, o
 	delete(l.asked, m.UID)
 	it := &item{f: l.f, p: p, body: b, row: manifest.Message{
 		Folder: l.f.ID, UIDValidity: l.f.Numbers.UIDValidity, UID: m.UID, Size: size, InternalDate: m.InternalDate,
-		Flags: canonicalFlags(m.Flags), Number: p.number, MessageID: b.header.messageID, Sender: b.header.sender, Subject: b.header.subject, Digest: b.digest.raw[:], Canonical: b.digest.rewritten(), Content: b.digest.content, Gist: b.digest.gist,
+		Flags: canonicalFlags(m.Flags), Number: l.f.numbers[m.UID], MessageID: b.header.messageID, Sender: b.header.sender, Subject: b.header.subject, Digest: b.digest.raw[:], Canonical: b.digest.rewritten(), Content: b.digest.content, Gist: b.digest.gist,
 	}}
 	select {
 	case d.items <- it:

@@ -113,7 +113,7 @@ func (r *run) survey(ctx context.Context, w *worker, list []*folder) error {
 				f.surveyed = single
 				continue
 			}
-			f.fetch, f.flags, f.partial = nil, nil, false // in case it was begun before
+			f.begin()
 			q := &question{f: f}
 			return &imap.Visit{
 				Raw: f.Raw, List: q.list(r.spec.Mode),
@@ -182,7 +182,7 @@ func (q *question) list(mode providers.PassMode) *imap.List {
 	if look.all {
 		q.asked = true
 		return &imap.List{Queries: []imap.Query{{Set: "1:*"}}, Items: imap.FetchItems{Size: true, Flags: look.flags},
-			Each: func(m imap.Meta) error { q.all.add(m, look.flags); return nil }}
+			Each: func(m imap.Meta) error { q.all.expect(q.sel.Exists); q.all.add(m, look.flags); return nil }}
 	}
 	l := &imap.List{Items: imap.FetchItems{Size: true, Flags: mode == providers.BeforeFlip}}
 	if q.f.now.UIDNext > was.UIDNext {

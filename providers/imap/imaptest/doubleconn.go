@@ -477,10 +477,12 @@ func quote(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// parseUIDs reads "1:3,7,9:*"; last is what "*" stands for.
-func parseUIDs(set string, last uint32) (func(uint32) bool, error) {
-	type span struct{ from, to uint32 }
-	var spans []span
+// uidSpan is a range of UIDs, both ends included.
+type uidSpan struct{ from, to uint32 }
+
+// uidSpans reads "1:3,7,9:*"; last is what "*" stands for.
+func uidSpans(set string, last uint32) ([]uidSpan, error) {
+	var spans []uidSpan
 	number := func(s string) (uint32, error) {
 		if s == "*" {
 			return last, nil
@@ -503,9 +505,18 @@ func parseUIDs(set string, last uint32) (func(uint32) bool, error) {
 				return nil, err
 			}
 		}
-		spans = append(spans, span{min(from, to), max(from, to)})
+		spans = append(spans, uidSpan{min(from, to), max(from, to)})
+	}
+	return spans, nil
+}
+
+// parseUIDs returns whether a UID is in a set, as uidSpans reads it.
+func parseUIDs(set string, last uint32) (func(uint32) bool, error) {
+	spans, err := uidSpans(set, last)
+	if err != nil {
+		return nil, err
 	}
 	return func(uid uint32) bool {
-		return slices.ContainsFunc(spans, func(s span) bool { return uid >= s.from && uid <= s.to })
+		return slices.ContainsFunc(spans, func(s uidSpan) bool { return uid >= s.from && uid <= s.to })
 	}, nil
 }
