@@ -3,13 +3,14 @@
 # make build  the program, as ./bin/mxodus
 # make bench  mxodus and other copiers side by side
 # make dist   a release for this system in ./dist: archive, sums, bill of materials; make reproducible  built twice, the same octets
+# make load   the table of loads: a million messages, 100 GB, 10,000 folders, 2,000 mailboxes
 # make torture  the fault tests, through every point and many rounds; make fuzz  each fuzz target for FUZZ_TIME; make vulncheck  known vulnerabilities
 SHELL   := bash -o pipefail
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BIN     := bin/mxodus
 
-.PHONY: build dist reproducible demo test torture fuzz vulncheck race servers installed unpacked lint bench clean
+.PHONY: build dist reproducible demo test load torture fuzz vulncheck race servers installed unpacked lint bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/mxodus
@@ -64,6 +65,13 @@ torture: servers
 		-fault-rounds $(TORTURE_ROUNDS) | grep -E "$$shown" || code=1; \
 	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E "$$shown" || code=1; \
 	$(SUMMARY); exit $$code
+
+# The table of loads, on servers that make their mail when it is read, in about a quarter of an hour. As many GB go through as fit into seven minutes, up to
+# 100; LOAD_GIGABYTES=100 are a hundred, however long they take.
+LOAD_GIGABYTES ?= 0
+LOAD_FLAGS     ?=
+load:
+	$(GO) test -v -count 1 -timeout 120m -run '^TestLoad$$' ./cmd/mxodus/load -load -load-gigabytes $(LOAD_GIGABYTES) $(LOAD_FLAGS)
 
 # Each fuzz target for FUZZ_TIME, guided by coverage: some 35 minutes. FUZZ_ONLY is a pattern of targets. Every run of the tests holds a short round of
 # each besides. What is found is a file below testdata/fuzz: it stays there, and the tests run it from then on.

@@ -60,6 +60,7 @@ var layers = []struct {
 	{"providers/faults", nil, "what tests share"},
 	{"providers/canary", nil, "what tests share"},
 	{"providers/tlstest", nil, "what tests share"},
+	{"providers/leaks", nil, "what tests share"},
 	{"providers/https", nil, "what clients of HTTP APIs share"},
 	{"providers/webhook", []string{"=providers"}, "a provider knows neither the engine nor another provider"},
 	{"providers", []string{"=plan", "plan/inventory"}, "contracts speak the vocabulary"},

@@ -10,16 +10,16 @@ import (
 	"time"
 
 	mdns "github.com/miekg/dns"
-	"go.uber.org/goleak"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/dnstest"
 	"github.com/mxodus/mxodus/providers/faults"
+	"github.com/mxodus/mxodus/providers/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // skewed is the system's clock, wrong by so much.
 type skewed struct {

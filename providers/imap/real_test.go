@@ -17,15 +17,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
+	"github.com/mxodus/mxodus/providers/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, clientsOwn, doublesOwn) }
+func TestMain(m *testing.M) { leaks.Main(m, leaks.OfGoIMAP...) }
 
 const (
 	user     = "jörg@example.com" // a name that can't be sent as an atom
@@ -487,14 +486,3 @@ func TestHost(t *testing.T) {
 		}
 	})
 }
-
-// clientsOwn leaves out a goroutine of go-imap's client, with which tests look
-// at accounts: it asks for capabilities by itself and never ends when the
-// connection is closed in that moment (imapclient.(*Client).setCaps, beta.8).
-var clientsOwn = goleak.IgnoreAnyFunction("github.com/emersion/go-imap/v2/imapclient.(*Client).setCaps.func1")
-
-// doublesOwn leaves out a goroutine of go-imap's server, which is the double in
-// memory: a connection that is cut in the middle of a body leaves the response's
-// lock held (imapmemserver's fetch returns without Close of its writer, beta.8),
-// and the connection's goroutine waits for it.
-var doublesOwn = goleak.IgnoreAnyFunction("github.com/emersion/go-imap/v2/imapserver.newResponseEncoder")

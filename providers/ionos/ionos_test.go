@@ -8,18 +8,17 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/dns/hosted"
 	"github.com/mxodus/mxodus/providers/dns/hosted/hostedtest"
 	"github.com/mxodus/mxodus/providers/ionos"
 	"github.com/mxodus/mxodus/providers/ionos/ionostest"
+	"github.com/mxodus/mxodus/providers/leaks"
 	"github.com/mxodus/mxodus/providers/providertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const acme = "acme.example."
 

@@ -8,19 +8,18 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/hosted"
 	"github.com/mxodus/mxodus/providers/dns/hosted/hostedtest"
+	"github.com/mxodus/mxodus/providers/leaks"
 	"github.com/mxodus/mxodus/providers/powerdns"
 	"github.com/mxodus/mxodus/providers/powerdns/powerdnstest"
 	"github.com/mxodus/mxodus/providers/providertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const acme = "acme.example."
 

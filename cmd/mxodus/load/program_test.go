@@ -51,17 +51,17 @@ type ended struct {
 	resident []int64 // octets, at even intervals
 }
 
-// halves are the most that was resident in the first and in the second half of the run.
-func (e ended) halves() (first, second int64) {
-	half := len(e.resident) / 2
+// quarters are the most that was resident in the second and in the last quarter of the run.
+func (e ended) quarters() (second, last int64) {
 	for i, n := range e.resident {
-		if i < half {
-			first = max(first, n)
-		} else {
+		switch 4 * i / len(e.resident) {
+		case 1:
 			second = max(second, n)
+		case 3:
+			last = max(last, n)
 		}
 	}
-	return first, second
+	return second, last
 }
 
 // run runs the program in a folder to its end.

@@ -1,8 +1,6 @@
 package load
 
-import (
-	"testing"
-)
+import "testing"
 
 // The small forms of the loads look at memory and mail, never at time.
 

@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"go.uber.org/goleak"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/providers/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 type realClock struct{}
 

@@ -13,14 +13,14 @@ import (
 	"time"
 
 	mdns "github.com/miekg/dns"
-	"go.uber.org/goleak"
 
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/dnstest"
 	"github.com/mxodus/mxodus/providers/dns/mailcheck"
+	"github.com/mxodus/mxodus/providers/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 type realClock struct{}
 

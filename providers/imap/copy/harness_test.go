@@ -13,12 +13,12 @@ import (
 
 	goimap "github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
-	"go.uber.org/goleak"
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
+	"github.com/mxodus/mxodus/providers/leaks"
 )
 
 const (
@@ -259,16 +259,5 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, clientsOwn, doublesOwn)
+	leaks.Main(m, leaks.OfGoIMAP...)
 }
-
-// clientsOwn leaves out a goroutine of go-imap's client, with which tests look
-// at accounts: it asks for capabilities by itself and never ends when the
-// connection is closed in that moment (imapclient.(*Client).setCaps, beta.8).
-var clientsOwn = goleak.IgnoreAnyFunction("github.com/emersion/go-imap/v2/imapclient.(*Client).setCaps.func1")
-
-// doublesOwn leaves out a goroutine of go-imap's server, which is the double in
-// memory: a connection that is cut in the middle of a body leaves the response's
-// lock held (imapmemserver's fetch returns without Close of its writer, beta.8),
-// and the connection's goroutine waits for it.
-var doublesOwn = goleak.IgnoreAnyFunction("github.com/emersion/go-imap/v2/imapserver.newResponseEncoder")

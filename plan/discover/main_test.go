@@ -1,0 +1,9 @@
+package discover
+
+import (
+	"testing"
+
+	"github.com/mxodus/mxodus/providers/leaks"
+)
+
+func TestMain(m *testing.M) { leaks.Main(m) }
