@@ -81,7 +81,7 @@ fuzz:
 	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT; targets=0; executions=0; inputs=0; found=0; \
 	for folder in $$(grep -rl --include='*_test.go' 'faults\.Fuzz(f, ' . | xargs -n1 dirname | sort -u); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$folder/*_test.go | grep -E '$(FUZZ_ONLY)'); do \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) $$folder >"$$out" 2>&1; code=$$?; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 2s $$folder >"$$out" 2>&1; code=$$?; \
 			n=$$(sed -n 's/.*execs: \([0-9]*\) .*/\1/p' "$$out" | tail -1); new=$$(sed -n 's/.*new interesting: \([0-9]*\) .*/\1/p' "$$out" | tail -1); \
 			printf '%-28s %-28s %10d executions, %4d new interesting inputs' "$$folder" $$target $${n:-0} $${new:-0}; \
 			targets=$$((targets+1)); executions=$$((executions+$${n:-0})); inputs=$$((inputs+$${new:-0})); \

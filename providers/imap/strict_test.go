@@ -277,7 +277,7 @@ func (p *strictParser) quoted() string {
 				p.fail(fmt.Errorf("backslash before %q in %q", c, p.b))
 			}
 			s = append(s, c)
-		case c == '\r' || c == '\n' || c == 0 || c > 0x7e:
+		case c == '\r' || c == '\n' || c == 0 || c >= 0x80: // RFC 3501 §9: TEXT-CHAR
 			if p.err == nil {
 				p.fail(fmt.Errorf("%q in a quoted string of %q", c, p.b))
 			}
