@@ -9,6 +9,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/inventory"
+	"github.com/mxodus/mxodus/plan/mailrecords"
 	"github.com/mxodus/mxodus/providers/faults"
 )
 
@@ -148,8 +149,13 @@ func readWanted(text string) (records []plan.Record) {
 		}) {
 			continue
 		}
-		if !slices.ContainsFunc(records, func(o plan.Record) bool {
-			return strings.EqualFold(o.Name, r.Name) && o.Type == r.Type && (o.Match == "" || r.Match == "" || strings.EqualFold(o.Match, r.Match))
+		if strings.HasPrefix(strings.ToLower(w[5]), "v=spf1") {
+			if _, err := mailrecords.ParseSPF(w[5]); err != nil {
+				continue // what isn't SPF can't be brought together with the old hosts' record
+			}
+		}
+		if !slices.ContainsFunc(records, func(o plan.Record) bool { // a set has one TTL (RFC 2181 §5.2)
+			return strings.EqualFold(o.Name, r.Name) && o.Type == r.Type && (o.Match == "" || r.Match == "" || strings.EqualFold(o.Match, r.Match) || o.TTL != r.TTL)
 		}) {
 			records = append(records, r)
 		}

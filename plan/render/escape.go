@@ -88,21 +88,23 @@ func wide(r rune) bool {
 	return k == width.EastAsianWide || k == width.EastAsianFullwidth
 }
 
+// head is the length of the longest beginning of s that takes no more than n cells. What comes after it is not looked at.
+func head(s string, n int) int {
+	used := 0
+	for i, r := range s {
+		if used += columns(string(r)); used > n {
+			return i
+		}
+	}
+	return len(s)
+}
+
 // cut shortens s to n cells, with more at its end when something was cut off.
 func cut(s string, n int, more string) string {
-	if columns(s) <= n {
+	if head(s, n) == len(s) {
 		return s
 	}
-	room := n - columns(more)
-	used, end := 0, 0
-	for i, r := range s {
-		w := columns(string(r))
-		if used+w > room {
-			break
-		}
-		used, end = used+w, i+utf8.RuneLen(r)
-	}
-	return s[:end] + more
+	return s[:head(s, n-columns(more))] + more
 }
 
 // pad fills s up to n cells.
@@ -124,9 +126,8 @@ func wrap(text string, n int) []string {
 		if line != "" {
 			lines = append(lines, line)
 		}
-		for columns(word) > n {
-			head := cut(word, n, "")
-			lines, word = append(lines, head), word[len(head):]
+		for end := head(word, n); end < len(word); end = head(word, n) {
+			lines, word = append(lines, word[:end]), word[end:]
 		}
 		line = word
 	}

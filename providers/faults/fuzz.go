@@ -115,6 +115,9 @@ func mutated(rng *rand.Rand, v, other reflect.Value) reflect.Value {
 	return changed
 }
 
+// longest is about how many octets a repeated piece may come to.
+const longest = 2000
+
 func mutatedNumber(rng *rand.Rand, n int64) int64 {
 	switch rng.IntN(4) {
 	case 0:
@@ -165,7 +168,7 @@ func mutatedOctets(rng *rand.Rand, b, other []byte) []byte {
 		b = insert(at(), b[from:to])
 	case 5: // a piece many times
 		from, to := span(b)
-		b = insert(to, bytes.Repeat(b[from:to], 1+rng.IntN(200)))
+		b = insert(to, bytes.Repeat(b[from:to], 1+rng.IntN(min(200, 1+longest/max(to-from, 1)))))
 	case 6: // a piece of another seed
 		from, to := span(other)
 		b = insert(at(), other[from:to])

@@ -221,11 +221,8 @@ func (p *strictParser) argument(depth int) (string, bool) {
 		return p.quoted(), true
 	case c == '{':
 		return p.literal(), true
-	case c == '~':
+	case c == '~' && p.i+1 < len(p.b) && p.b[p.i+1] == '{':
 		p.i++
-		if p.peek() != '{' {
-			p.fail(fmt.Errorf("~ without a literal in %q", p.b))
-		}
 		return p.literal(), true
 	case c == '(':
 		if depth > 3 {
