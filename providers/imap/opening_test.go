@@ -82,6 +82,18 @@ func TestALoginThatEndsAtItsChallenge(t *testing.T) {
 	}
 }
 
+// TestCapabilitiesThatAreNotToldAreNotNone: without its list a server would be taken for one without namespaces.
+func TestCapabilitiesThatAreNotToldAreNotNone(t *testing.T) {
+	d := script(t, func(c *scripted) {
+		c.say("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] hi")
+		c.say(c.expect(t, "AUTHENTICATE PLAIN") + " OK in")
+		c.say(c.expect(t, "CAPABILITY") + " OK done")
+	})
+	if _, err := d.Connect(t.Context(), providers.Account{Address: "a"}); err == nil || !strings.Contains(err.Error(), "what it can do") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestOpenings(t *testing.T) {
 	for _, test := range []struct {
 		name   string

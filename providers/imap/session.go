@@ -126,6 +126,10 @@ func (s *Session) begin(caps string) error {
 		if err := s.simple(wire.NewCommand("CAPABILITY"), "ask for capabilities", ""); err != nil {
 			return err
 		}
+		if len(s.caps) == 0 {
+			// Taken for "none", this would let folders be named without the prefix of their namespace.
+			return s.fail(errors.New("the server did not say what it can do"))
+		}
 	}
 	if err := s.namespaces(); err != nil {
 		return err

@@ -139,10 +139,12 @@ func (r *run) empty(ctx context.Context, w *worker, s manifest.Staging) error {
 		if err != nil {
 			return err
 		}
-		if look > 0 || !certain(rows) {
-			if there, rows, err = r.lookInto(ctx, w, s, rows, look > 0); err != nil {
-				return err
-			}
+		if len(rows) == 0 {
+			break
+		}
+		// Also where the server has told the UID of each: a wrong one would bring another message to its place.
+		if there, rows, err = r.lookInto(ctx, w, s, rows, look > 0); err != nil {
+			return err
 		}
 		rows = slices.DeleteFunc(rows, func(m manifest.Message) bool { return m.StagedUID == 0 })
 		if len(rows) == 0 || !there {
@@ -194,18 +196,6 @@ func (r *run) end(ctx context.Context, s manifest.Staging) error {
 	return r.m.Update(ctx, func(t *manifest.Tx) error { return t.EndStaging(s.ID) })
 }
 
-// certain reports whether it is known of each message where it is in the staging folder, and none was begun to be moved.
-func certain(rows []manifest.Message) bool {
-	uids := map[uint32]bool{}
-	for _, m := range rows {
-		if m.State != manifest.Applied || m.StagedUID == 0 || m.Window != 0 || uids[m.StagedUID] {
-			return false
-		}
-		uids[m.StagedUID] = true
-	}
-	return true
-}
-
 // lookInto finds out what of rows lies in a staging folder and returns what is to be moved. answered says that no
 // move is under way.
 func (r *run) lookInto(ctx context.Context, w *worker, s manifest.Staging, rows []manifest.Message, answered bool) (there bool, left []manifest.Message, err error) {
@@ -255,7 +245,7 @@ func (r *run) lookInto(ctx context.Context, w *worker, s manifest.Staging, rows 
 		now := r.e.o.Clock.Now()
 		left, messages, octets = nil, 0, 0
 		for _, m := range rows {
-			if uid := at[m.ID]; uid != 0 {
+			if uid, ok := at[m.ID]; ok {
 				m.StagedUID = uid
 			}
 			here := m.StagedUID != 0 && found[m.StagedUID]
@@ -299,25 +289,53 @@ func stagedUIDs(ctx context.Context, dst session, s manifest.Staging) (there boo
 	return false, nil, err
 }
 
-// identifyStaged gives messages of which it isn't known where in the staging folder they are their UIDs, by content.
+// identifyStaged gives messages of which it isn't known where in the staging folder they are their UIDs, by content; 0 is
+// nowhere. Nobody else writes there, so where the UIDs that the server has told don't fit what is in it, none of them is believed.
 func (r *run) identifyStaged(ctx context.Context, dst session, rows []manifest.Message, uids []uint32) (map[int64]uint32, error) {
-	taken := map[uint32]bool{}
-	var want []wanted
+	told := map[uint32]int{}
 	for _, m := range rows {
-		switch {
-		case m.StagedUID == 0 || taken[m.StagedUID]:
-			want = append(want, wantedOf(m))
-		default:
-			taken[m.StagedUID] = true
+		told[m.StagedUID]++
+	}
+	var want, all []wanted
+	free, open := slices.Clone(uids), slices.Clone(uids)
+	drop := func(list []uint32, uid uint32) []uint32 {
+		return slices.DeleteFunc(list, func(u uint32) bool { return u == uid })
+	}
+	wrong := false
+	for _, m := range rows {
+		if m.StagedUID == 0 {
+			want, all = append(want, wantedOf(m)), append(all, wantedOf(m))
+			continue
+		}
+		free = drop(free, m.StagedUID)
+		if m.Window != 0 { // it was looked at before its move was begun
+			open = drop(open, m.StagedUID)
+			continue
+		}
+		all = append(all, wantedOf(m))
+		wrong = wrong || told[m.StagedUID] > 1 || !slices.Contains(uids, m.StagedUID)
+	}
+	if !wrong {
+		at, err := r.matchStaged(ctx, dst, want, free)
+		if err != nil || len(at) == len(free) || r.rewrites.Load() {
+			return at, err
 		}
 	}
-	free := slices.DeleteFunc(slices.Clone(uids), func(u uint32) bool { return taken[u] })
-	if len(want) == 0 || len(free) == 0 {
-		return nil, nil
+	at, err := r.matchStaged(ctx, dst, all, open)
+	for _, w := range all {
+		if at != nil && at[w.ID] == 0 {
+			at[w.ID] = 0
+		}
 	}
+	return at, err
+}
+
+func (r *run) matchStaged(ctx context.Context, dst session, want []wanted, uids []uint32) (map[int64]uint32, error) {
 	var have []found
-	if err := digests(ctx, dst, free, r.rewrites.Load(), func(uid uint32, d digest) error { have = append(have, found{UID: uid, Digest: d}); return nil }); err != nil {
-		return nil, err
+	if len(want) > 0 && len(uids) > 0 {
+		if err := digests(ctx, dst, uids, r.rewrites.Load(), func(uid uint32, d digest) error { have = append(have, found{UID: uid, Digest: d}); return nil }); err != nil {
+			return nil, err
+		}
 	}
 	return match(want, have), nil
 }

@@ -201,15 +201,15 @@ func (w *depot) empty(folder int, outcome string, arrives bool) {
 			break
 		}
 		var rows []int
-		var list []manifest.Message
 		for i, r := range w.rows {
 			if r.Staging == int64(folder) {
-				rows, list = append(rows, i), append(list, r)
+				rows = append(rows, i)
 			}
 		}
-		if look > 0 || !certain(list) {
-			rows = w.lookInto(folder, rows, look > 0, arrives)
+		if len(rows) == 0 {
+			break
 		}
+		rows = w.lookInto(folder, rows, look > 0, arrives)
 		rows = slices.DeleteFunc(rows, func(i int) bool { return w.rows[i].StagedUID == 0 || w.rows[i].Staging == 0 })
 		if len(rows) == 0 || !s.there {
 			break

@@ -232,6 +232,9 @@ func TestStagingWhereMuchIsMissing(t *testing.T) {
 		"one APPENDUID": func(l *lacking) session {
 			return &decorated{session: l, after: func(a imap.Appended) imap.Appended { a.UID = 1; return a }}
 		},
+		"the next one's APPENDUID": func(l *lacking) session {
+			return &decorated{session: l, after: func(a imap.Appended) imap.Appended { a.UID++; return a }}
+		},
 		"no COPYUID": func(l *lacking) session { return &silent{l} },
 		"no folder":  func(l *lacking) session { l.create = refused(providers.Refused, "no more folders"); return l },
 	} {
