@@ -71,8 +71,8 @@ func refusedLogin(t *testing.T, d *imap.Dialer, wire *tlstest.Wire, words string
 	if !found {
 		t.Errorf("%v, want one of %v", err, reasons)
 	}
-	if form := wire.Holds("anna@acme.example", canary); form != "" {
-		t.Errorf("the password was on the wire, %s: %q", form, wire.Heard())
+	if found := wire.Holds(canary); len(found) > 0 {
+		t.Errorf("the password was on the wire: %q", found)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestCertificates(t *testing.T) {
 				d := toServer(t, addr, mode, ours.PEM)
 				if c.Good {
 					s, err := d.Connect(t.Context(), providers.Account{Address: "anna@acme.example"})
-					if err != nil || wire.Holds("anna@acme.example", canary) == "" {
+					if err != nil || len(wire.Holds(canary)) == 0 {
 						t.Fatalf("%v; the server heard %q", err, wire.Heard())
 					}
 					s.Close()

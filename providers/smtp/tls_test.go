@@ -71,8 +71,8 @@ func refusedSubmission(t *testing.T, n *Notifier, wire *tlstest.Wire, words stri
 			t.Errorf("%s: %s: want %q and a remedy, and no password", op, text, words)
 		}
 	}
-	if form := wire.Holds("it@acme.example", password); form != "" {
-		t.Errorf("the password was on the wire, %s: %q", form, wire.Heard())
+	if found := wire.Holds(password); len(found) > 0 {
+		t.Errorf("the password was on the wire: %q", found)
 	}
 	if heard := wire.Heard(); strings.Contains(heard, "MAIL FROM") || strings.Contains(heard, notice.To) {
 		t.Errorf("the message was on the wire: %q", heard)
@@ -118,7 +118,7 @@ func TestCertificates(t *testing.T) {
 				})
 				n := submission(t, addr, mode, ours.PEM)
 				if c.Good {
-					if err := n.Check(t.Context()); err != nil || wire.Holds("it@acme.example", password) == "" {
+					if err := n.Check(t.Context()); err != nil || len(wire.Holds(password)) == 0 {
 						t.Errorf("%v; the server heard %q", err, wire.Heard())
 					}
 					return
