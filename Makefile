@@ -52,8 +52,8 @@ SUMMARY = awk -F '\t' '{ n[$$1] += $$2 } END { for (c in n) printf "%d %s\n", n[
 test: servers lint
 	@$(COUNTS); $(GO) test -timeout 20m ./...; code=$$?; $(SUMMARY); exit $$code
 
-# Faults between the engine and mail servers: every point of a copy of two hundred messages, and TORTURE_ROUNDS times the
-# scenarios against all profiles, with other points each time.
+# Faults between the program and mail servers, HTTP APIs and name servers: every point of a copy of two hundred messages, and TORTURE_ROUNDS times the
+# scenarios against all profiles and migrations under faults of the DNS, with other points each time; every fault of an API at every request.
 # It ends with its counts, as make test does.
 TORTURE_ROUNDS ?= 8
 torture: servers
