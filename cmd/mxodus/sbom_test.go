@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"regexp"
 	"runtime/debug"
 	"strings"
@@ -33,6 +34,68 @@ func TestSBOM(t *testing.T) {
 	}
 	if !regexp.MustCompile(`"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"`).Match(first) {
 		t.Errorf("no serial number: %s", first)
+	}
+}
+
+// TestSBOMOfTheProgram: every module whose code is linked into the program is in the bill, in the version of go.mod and with the sum of go.sum,
+// and the bill holds what CycloneDX 1.5 asks of one: references that lead somewhere, each once.
+func TestSBOMOfTheProgram(t *testing.T) {
+	t.Parallel()
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("the test was built without build information")
+	}
+	b := billOf(info, "0.1.0")
+	known, refs := map[string]component{}, map[string]bool{}
+	for _, c := range b.Components {
+		if refs[c.Ref] || c.Type != "library" || c.Name == "" || c.Version == "" || c.PURL != "pkg:golang/"+c.Name+"@"+c.Version {
+			t.Errorf("%+v", c)
+		}
+		known[c.Name], refs[c.Ref] = c, true
+	}
+	if b.Format != "CycloneDX" || b.Spec != "1.5" || b.Version != 1 || b.Metadata.Component.Type != "application" || b.Metadata.Component.Name != info.Main.Path {
+		t.Errorf("%+v", b.Metadata)
+	}
+	for _, d := range b.Dependencies {
+		if d.Ref != b.Metadata.Component.Ref || len(d.Uses) != len(b.Components) {
+			t.Errorf("%s uses %d of %d", d.Ref, len(d.Uses), len(b.Components))
+		}
+		for _, r := range d.Uses {
+			if !refs[r] {
+				t.Errorf("%s is no component", r)
+			}
+		}
+	}
+	sums, err := os.ReadFile("../../go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is linked, as the go command says and not the program.
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}", ".")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	linked := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		linked[strings.TrimSpace(line)] = true
+	}
+	delete(linked, "")
+	if len(linked) < 10 {
+		t.Fatalf("only %d modules: %v", len(linked), linked)
+	}
+	for module := range linked {
+		path, version, _ := strings.Cut(module, " ")
+		c := known[path]
+		sum := ""
+		for _, p := range c.Properties {
+			if p.Name == "go:sum" {
+				sum = p.Value
+			}
+		}
+		if c.Version != version || sum == "" || !strings.Contains(string(sums), module+" "+sum+"\n") {
+			t.Errorf("%s is linked, and the bill says %+v", module, c)
+		}
 	}
 }
 
