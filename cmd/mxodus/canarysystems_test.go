@@ -71,12 +71,14 @@ func quotingHost(t *testing.T, right map[string]string) (*imaptest.Double, func(
 // plainWorld is what migrations of these tests have in common: a source, a target and name servers that nothing is wrong with.
 type plainWorld struct {
 	*world
+	record *recorder
 	blocks map[string]string // of the configuration, by what they are
 }
 
 func startPlain(t *testing.T) *plainWorld {
 	t.Helper()
-	w := &plainWorld{world: startWorldOn(t, servers{people: 2, record: &recorder{}}, strings.Replace(oldZone, "$TTL 4", "$TTL 3600", 1))}
+	rec := &recorder{}
+	w := &plainWorld{record: rec, world: startWorldOn(t, servers{people: 2, record: rec}, strings.Replace(oldZone, "$TTL 4", "$TTL 3600", 1))}
 	w.target.open(w.people[1])
 	imap := func(kind, name string, h *mailHost) string {
 		return fmt.Sprintf("%s \"imap\" {\n  host = \"127.0.0.1\"\n  port = %d\n  tls = \"none\"\n  credentials = secret.%s\n  smtp_probe = \"%s\"\n}\n\nsecret \"%s\" {\n  csv = \"secrets/%s.csv\"\n}\n",
