@@ -268,6 +268,8 @@ func canaryMigration(t *testing.T, all *canaries) {
 	f.write("secrets/shared", own["rita@acme.example"]+"\n")
 	f.env = append(f.env, "MXODUS_VAR_hook="+hook.URL+"/hook/"+token)
 
+	f.open = true
+	before := names(t, f.dir)
 	f.run(0, "validate")
 	f.run(0, "validate", "-json")
 	f.any("doctor")
@@ -299,7 +301,8 @@ func canaryMigration(t *testing.T, all *canaries) {
 		if ev.Type == "phase" && ev.Phase == "bulk_copy" && !looked {
 			looked = true
 			r.look(file)
-			refuses.Store(true) // and its words quote the address
+			private(t, f.dir, before) // with the logs of databases, and locks
+			refuses.Store(true)       // and its words quote the address
 		}
 	}
 	if code := run.code(); code != 0 {
@@ -309,6 +312,7 @@ func canaryMigration(t *testing.T, all *canaries) {
 	f.any("rollback", "-to", "provision", "-out", "plans/back.plan")
 	f.any("manifest", "verify", "-contents")
 	f.run(0, "state", "backup", "backup")
+	private(t, f.dir, before)
 	_, told := hooked.Load("/hook/" + token)
 	if !told {
 		hooked.Range(func(k, _ any) bool { t.Logf("the hook was asked for %v", k); return true })

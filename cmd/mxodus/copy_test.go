@@ -119,8 +119,9 @@ func TestCopyExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	run := func(want int, says string) {
 		t.Helper()
-		cmd := exec.Command("mxodus", "copy", "-source-password", "env:PW", "-target-password", "env:PW",
+		args := openly("mxodus", "copy", "-source-password", "env:PW", "-target-password", "env:PW",
 			"imap+none://anna%40acme.example@"+src.Address(), "imap+none://anna%40acme.example@"+dst.Address())
+		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PW=pw")
 		out, _ := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); code != want || !strings.Contains(string(out), says) {
@@ -128,6 +129,7 @@ func TestCopyExitCodes(t *testing.T) {
 		}
 	}
 	run(6, "1 in quarantine")
+	private(t, dir, nil)
 	run(6, "1 in quarantine")
 	run(6, "refused: Message contains invalid header")
 	refuses.Store(false)
@@ -139,4 +141,5 @@ func TestCopyExitCodes(t *testing.T) {
 	}
 	run(6, "1 of them came back as another message")
 	run(6, "the target changed 1")
+	private(t, dir, nil)
 }

@@ -26,9 +26,10 @@ import (
 
 // folder is a migration's folder, and everything that the program has printed there.
 type folder struct {
-	t   *testing.T
-	dir string
-	env []string
+	t    *testing.T
+	dir  string
+	env  []string
+	open bool // the program runs with a umask that takes nothing away
 
 	mu      sync.Mutex
 	printed bytes.Buffer
@@ -146,6 +147,10 @@ func (f *folder) startAs(name string, args []string, in io.Reader) *child {
 	}
 	c := &child{f: f, events: make(chan event, 100_000), ended: make(chan struct{})}
 	c.cmd = exec.Command(program, args...)
+	if f.open {
+		all := openly(append([]string{program}, args...)...)
+		c.cmd = exec.Command(all[0], all[1:]...)
+	}
 	c.cmd.Stdin = in
 	c.cmd.Dir, c.cmd.Env, c.cmd.Stderr, c.cmd.SysProcAttr = f.dir, f.env, &c.stderr, withParent()
 	out, err := c.cmd.StdoutPipe()
