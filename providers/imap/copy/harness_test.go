@@ -3,7 +3,9 @@ package copy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"flag"
+	"io/fs"
 	"net"
 	"strings"
 	"sync"
@@ -16,6 +18,8 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/canary"
+	"github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 	"github.com/mxodus/mxodus/providers/leaks"
@@ -23,7 +27,7 @@ import (
 
 const (
 	user     = "anna@acme.example"
-	password = "a password"
+	password = "a password, " + canary.Mark
 )
 
 type passwords string
@@ -166,8 +170,25 @@ type bench struct {
 	opened atomic.Int64
 }
 
+// withoutSecrets looks for the password in what the engine has left: manifests with their logs, spool files, quarantine.
+func withoutSecrets(t testing.TB, dir string) {
+	texts, err := canary.Folder(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // the test has removed it
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	secrets := map[string]string{"the password": password}
+	for _, line := range canary.Leaks(texts, secrets) {
+		t.Error(line)
+	}
+	faults.Count(t, "secrets searched for", canary.Searched(secrets))
+}
+
 func newBench(t testing.TB, src, dst server, dir string, edit func(source, target *plan.Host)) *bench {
 	t.Helper()
+	t.Cleanup(func() { withoutSecrets(t, dir) }) // before it is removed
 	host := func(s server, name string) plan.Host {
 		h, p, _ := net.SplitHostPort(s.address)
 		port, _ := net.LookupPort("tcp", p)
