@@ -34,7 +34,7 @@ func trouble(seed uint64, what string, now time.Time) bool {
 }
 
 // TestWeeksOfDailyTrouble runs a migration of six weeks, across a change to summer time, in which every
-// day hosts throttle, logins are refused, name servers are down, the DNS host's interface and
+// day hosts throttle, logins are refused, tokens expire, name servers are down, the DNS host's interface and
 // the mail server for notices fail, and the program is stopped, interrupted or killed; now and then the clock is
 // set or the laptop sleeps. Mail comes all the time. No message is lost or doubled, no record
 // is written twice, nobody gets a notice twice, nothing happens before its time, and no goroutine is left.
@@ -83,6 +83,9 @@ func weeksOfTrouble(t *testing.T, seed uint64) {
 			return &providers.Error{Op: "log in", Reason: providers.Authentication, Server: "NO [AUTHENTICATIONFAILED] try later"}
 		case message == 0 && trouble(seed, "host", now):
 			return unreachable("host")
+		case message > 0 && trouble(seed, "token", now) && random.IntN(8) == 0:
+			wrong["token"]++ // it has expired in the middle of a pass, and no new one is to be had
+			return &providers.Error{Op: "append", Reason: providers.Authentication, Server: "NO [EXPIRED] token expired"}
 		case trouble(seed, "throttled", now) && random.IntN(8) == 0:
 			wrong["throttled"]++
 			return throttled("append")
@@ -174,7 +177,7 @@ func weeksOfTrouble(t *testing.T, seed uint64) {
 	if !out.Complete {
 		t.Fatalf("not complete after %d runs and %v: %+v", runs, time.Since(begin), out)
 	}
-	for _, what := range []string{"name server", "zone", "smtp", "login", "host", "throttled"} {
+	for _, what := range []string{"name server", "zone", "smtp", "login", "host", "token", "throttled"} {
 		if wrong[what] == 0 {
 			t.Errorf("%s never failed: the test shows nothing of it", what)
 		}

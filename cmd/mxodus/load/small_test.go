@@ -22,7 +22,7 @@ func TestManyMessages(t *testing.T) {
 
 func TestNothingNew(t *testing.T) {
 	t.Parallel()
-	with, without := twice(t, 20_000)
+	with, without := twice(t, 8_000)
 	with.bounded(t)
 	without.bounded(t)
 }
@@ -34,13 +34,13 @@ func TestLargeMessagesAtOnce(t *testing.T) {
 
 func TestManyOctets(t *testing.T) {
 	t.Parallel()
-	e, _ := through(t, 1e9)
+	e, _ := through(t, 4e8)
 	e.bounded(t)
 }
 
 func TestManyMailboxesAndFolders(t *testing.T) {
 	t.Parallel()
-	p := manyMailboxes(t, 60, 1_000)
+	p := manyMailboxes(t, 40, 600)
 	for _, e := range []ended{p.discover, p.plan, p.offline, p.apply, p.status} {
 		e.bounded(t)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -74,7 +75,10 @@ func dies(at string) func(done bool) {
 	var when string
 	fmt.Sscan(at, &n, &when)
 	i := 0
+	var one sync.Mutex // several mailboxes may commit at the same time
 	return func(done bool) {
+		one.Lock()
+		defer one.Unlock()
 		if !done {
 			i++
 		}
