@@ -82,7 +82,7 @@ func TestAPIFaults(t *testing.T) {
 					continue
 				}
 				for n := 1; n <= requests; n++ {
-					sampled := slices.Contains(writes, n) && (i+n)%2 == 0 || (i+n)%12 == 0
+					sampled := slices.Contains(writes, n) && (i+n)%3 == 0 || (i+n)%16 == 0
 					if *faultRounds == 1 && *onlyFault == "" && (f.Large || !sampled) {
 						continue
 					}
