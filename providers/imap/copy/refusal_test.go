@@ -199,9 +199,15 @@ func TestATargetThatRefusesEverythingIsLeft(t *testing.T) {
 // TestAnswersWithoutUIDAreFound takes the UIDs out of all answers, or gives wrong ones.
 func TestAnswersWithoutUIDAreFound(t *testing.T) {
 	for name, after := range map[string]func(imap.Appended) imap.Appended{
-		"no APPENDUID":       func(a imap.Appended) imap.Appended { return imap.Appended{Done: true} },
-		"always the same":    func(a imap.Appended) imap.Appended { a.UID = 1; return a },
-		"the next one's":     func(a imap.Appended) imap.Appended { a.UID++; return a },
+		"no APPENDUID":    func(a imap.Appended) imap.Appended { return imap.Appended{Done: true} },
+		"always the same": func(a imap.Appended) imap.Appended { a.UID = 1; return a },
+		"the next one's":  func(a imap.Appended) imap.Appended { a.UID++; return a },
+		"the second's for the first": func(a imap.Appended) imap.Appended {
+			if a.UID == 1 {
+				a.UID = 2
+			}
+			return a
+		},
 		"far beyond":         func(a imap.Appended) imap.Appended { a.UID += 1000; return a },
 		"another validity":   func(a imap.Appended) imap.Appended { a.UIDValidity++; return a },
 		"no answer whatever": func(a imap.Appended) imap.Appended { return imap.Appended{} },
