@@ -29,7 +29,7 @@ type Engine struct {
 	Journal   Journal
 	Record    *Record
 	Clock     providers.Clock
-	Random    func() string // a fresh token of lower-case letters and digits
+	Random    func() string // a fresh token of lower-case letters and digits; safe for concurrent use
 	Dir       string        // the migration's folder: approvals, plans, archive
 	Events    func(Event)   // may be nil; called from one goroutine at a time
 

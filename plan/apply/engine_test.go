@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,10 +108,10 @@ func newWorld() *world {
 }
 
 func engine(m *plan.Migration, p *plan.Plan, w *world, j *memoryJournal, dir string) *Engine {
-	n := 0
+	var n atomic.Int64
 	return &Engine{
 		Plan: p, Migration: m, Inventory: &inventory.Inventory{Lineage: "L1"}, Systems: w, Journal: j, Record: NewRecord(p, j.entries),
-		Clock: realClock{}, Random: func() string { n++; return fmt.Sprint("r", n) }, Dir: dir, Wait: true, Parallel: 2,
+		Clock: realClock{}, Random: func() string { return fmt.Sprint("r", n.Add(1)) }, Dir: dir, Wait: true, Parallel: 2,
 	}
 }
 

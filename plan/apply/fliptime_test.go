@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,9 +17,9 @@ import (
 // slowSystems are the fakes with patience asked for in places.
 type slowSystems struct {
 	*world
-	recipient time.Duration // of each answer about a recipient
+	recipient atomic.Int64  // nanoseconds of each answer about a recipient
 	listing   time.Duration // of each listing of the zone
-	listings  int           // how many of them are slow
+	listings  atomic.Int64  // how many of them are slow
 }
 
 func (s *slowSystems) RecipientProbe() providers.RecipientProbe { return slowProbe{s} }
@@ -27,7 +28,7 @@ func (s *slowSystems) Zone(string) (providers.Zone, error)      { return slowZon
 type slowProbe struct{ s *slowSystems }
 
 func (p slowProbe) Accepts(ctx context.Context, server, address string) (bool, string, error) {
-	if err := (realClock{}).Sleep(ctx, p.s.recipient); err != nil {
+	if err := (realClock{}).Sleep(ctx, time.Duration(p.s.recipient.Load())); err != nil {
 		return false, "", &providers.Error{Op: "ask", Subject: server, Reason: providers.Unreachable, Err: context.Cause(ctx)}
 	}
 	return prober{p.s.world}.Accepts(ctx, server, address)
@@ -39,8 +40,7 @@ type slowZone struct {
 }
 
 func (z slowZone) Records(ctx context.Context) ([]plan.RRset, bool, error) {
-	if z.s.listings > 0 {
-		z.s.listings--
+	if z.s.listings.Add(-1) >= 0 {
 		if err := (realClock{}).Sleep(ctx, z.s.listing); err != nil {
 			return nil, false, err
 		}
@@ -89,7 +89,7 @@ func TestTimeAtTheGate(t *testing.T) {
 	t.Run("no answer within the round", func(t *testing.T) {
 		atTheGate(t, nil, func(s *slowSystems, e *Engine) {
 			time.Sleep(50 * time.Minute)
-			s.recipient = 10 * time.Minute
+			s.recipient.Store(int64(10 * time.Minute))
 		}, func(s *slowSystems, out Outcome, e *Engine) {
 			if flipped(s.world) || s.updates != 1 || !slices.ContainsFunc(out.Refused, func(a Answer) bool { return a.Check.Name == "target_accepts_mail" }) {
 				t.Errorf("%d writes, refused %+v", s.updates, out.Refused)
@@ -97,7 +97,7 @@ func TestTimeAtTheGate(t *testing.T) {
 		})
 	})
 	t.Run("slow answers within the round", func(t *testing.T) {
-		atTheGate(t, func(_ *plan.Migration, _ *plan.Plan, s *slowSystems) { s.recipient = 9 * time.Second }, nil, func(s *slowSystems, out Outcome, e *Engine) {
+		atTheGate(t, func(_ *plan.Migration, _ *plan.Plan, s *slowSystems) { s.recipient.Store(int64(9 * time.Second)) }, nil, func(s *slowSystems, out Outcome, e *Engine) {
 			if !flipped(s.world) {
 				t.Errorf("not flipped: %+v", out)
 			}
@@ -106,7 +106,8 @@ func TestTimeAtTheGate(t *testing.T) {
 	t.Run("the answers grow old before the write", func(t *testing.T) {
 		atTheGate(t, nil, func(s *slowSystems, e *Engine) {
 			time.Sleep(59*time.Minute + 59*time.Second)
-			s.listing, s.listings = 40*time.Second, 2 // one in the round, one before the write
+			s.listing = 40 * time.Second
+			s.listings.Store(2) // one in the round, one before the write
 		}, func(s *slowSystems, out Outcome, e *Engine) {
 			st := e.Record.State("dns/acme.example/MX/@")
 			opened := 0

@@ -95,8 +95,11 @@ func TestLoad(t *testing.T) {
 	}
 	var b table
 	defer b.print()
-	for _, part := range []func(*testing.T, *table){loadMailbox, loadUnchanged, loadLarge, loadOctets, loadPlan} {
-		part(t, &b)
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *table)
+	}{{"mailbox", loadMailbox}, {"unchanged", loadUnchanged}, {"large", loadLarge}, {"octets", loadOctets}, {"plan", loadPlan}} {
+		t.Run(part.name, func(t *testing.T) { part.run(t, &b) })
 	}
 }
 
