@@ -271,7 +271,8 @@ func (x *auditing) opened(sel imap.Selected) error {
 // misled reports whether the server has named a UID for one of the messages that nothing has got yet. Then the others', too, may be those of
 // their neighbours, and all are looked for by content.
 func (x *auditing) misled() bool {
-	return x.next != 0 && x.last >= x.next && !x.rows[x.last].there
+	// Courier doesn't say UIDNEXT: there it may as well be that its owner has deleted it, and looking shows that, too.
+	return (x.next == 0 || x.last >= x.next) && !x.rows[x.last].there
 }
 
 // oddDates are the messages whose dates don't fit into 31 bits of seconds. Dovecot 2.3 has such a date right when it is asked
