@@ -135,6 +135,7 @@ type bodyReader struct {
 	open   map[uint32]*partial // by sequence number: incomplete so far
 	failed error               // of fn
 	broken error               // a response that could not be read
+	room   []byte              // for small messages, used again and again
 }
 
 // believable is the most octets that a body may have of which the server says that it has size. Servers are
@@ -167,18 +168,33 @@ func (b *bodyReader) data(resp wire.Response) error {
 		if p.has&hasSize != 0 && body.Size > believable(p.Size) {
 			return wire.ErrTooLong
 		}
-		if b.complete(p) {
+		if p.has&hasUID != 0 && !b.want[p.UID] {
+			return nil
+		}
+		// A small one waits for the end of its response, which tells whether the announcement was right.
+		if b.complete(p) && body.Size > keepInMemory {
 			handed = true
-			return b.hand(p, body.Size, body)
+			return b.hand(p, body.Size, &whole{body})
 		}
 		if p.body != nil {
 			p.body.Close()
 		}
+		var room []byte
+		if b.complete(p) {
+			room = b.room // it is handed over before the next response is read
+		}
 		var err error
-		p.body, err = keep(body, b.s.spool)
+		if p.body, err = keep(&whole{body}, body.Size, b.s.spool, room); err == nil && b.complete(p) && p.body.file == nil {
+			b.room = p.body.mem
+		}
 		return err
 	})
 	if err != nil {
+		if _, ok := errors.AsType[*wire.SyntaxError](err); ok && p.body != nil && b.complete(p) && p.has&hasSize != 0 && p.body.size == p.Size {
+			// The octets are as many as the server says in two places; only what is around them is not well made.
+			delete(b.open, resp.Number)
+			return b.handKept(p)
+		}
 		if b.broken == nil {
 			b.broken = err
 		}
@@ -217,6 +233,27 @@ func (b *bodyReader) hand(p *partial, size int64, body io.Reader) error {
 		return watch.err
 	}
 	return nil
+}
+
+// errAnnounced ends a connection on which an announcement was wrong.
+var errAnnounced = errors.New("the server announced more or fewer octets of a message than it sent")
+
+// whole is a body that ends well only where a response goes on behind it.
+type whole struct{ body *wire.Body }
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.body.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	followed, ferr := w.body.Followed()
+	switch {
+	case ferr != nil:
+		return n, ferr
+	case !followed:
+		return n, errAnnounced
+	}
+	return n, io.EOF
 }
 
 // watched remembers the error of a body.
@@ -287,11 +324,18 @@ type spooled struct {
 	file *os.File
 }
 
-func keep(body *wire.Body, folder string) (*spooled, error) {
-	s := &spooled{size: body.Size}
+// keep reads a body of size octets to its end, into room where it is small and room has the capacity.
+func keep(body io.Reader, size int64, folder string, room []byte) (*spooled, error) {
+	s := &spooled{size: size}
 	if s.size <= keepInMemory {
-		var err error
-		s.mem, err = io.ReadAll(body)
+		if int64(cap(room)) < size {
+			room = make([]byte, size)
+		}
+		s.mem = room[:size]
+		if _, err := io.ReadFull(body, s.mem); err != nil {
+			return s, err
+		}
+		_, err := io.Copy(io.Discard, body) // the end may be none
 		return s, err
 	}
 	f, err := os.CreateTemp(folder, "message-*.eml")

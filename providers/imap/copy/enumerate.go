@@ -130,11 +130,12 @@ func (r *run) enumerate(ctx context.Context, w *worker, f *folder) error {
 		}
 	}
 	all := &listing{}
-	if all.expect(sel.Exists); sel.Exists > 0 {
-		last := sel.UIDNext - 1
-		if sel.UIDNext == 0 {
-			last = 1<<32 - 1
-		}
+	all.expect(sel.Exists)
+	last := sel.UIDNext - 1
+	if sel.UIDNext == 0 {
+		last = 1<<32 - 1
+	}
+	if sel.Exists > 0 && last > 0 {
 		if err := r.fetchList(ctx, src, all, 1, last, imap.FetchItems{Flags: look.flags, Size: true}); err != nil {
 			return err
 		}
@@ -143,7 +144,36 @@ func (r *run) enumerate(ctx context.Context, w *worker, f *folder) error {
 		f.seen.UIDNext = all.messages[len(all.messages)-1].uid + 1
 	}
 	f.seen.Messages = uint32(len(all.messages))
-	return r.hold(ctx, f, all, 1, true)
+	whole, err := r.whole(ctx, src, f, sel, len(all.messages))
+	if err != nil {
+		return err
+	}
+	return r.hold(ctx, f, all, 1, whole)
+}
+
+// whole reports whether a list has as many messages as the source says that the folder holds. When it has less, and not because some
+// were expunged meanwhile, nothing may be concluded from a message's absence: that is told, and the next pass lists the folder again.
+func (r *run) whole(ctx context.Context, src session, f *folder, sel imap.Selected, listed int) (bool, error) {
+	if listed >= int(sel.Exists) {
+		return true, nil
+	}
+	now, err := src.Examine(ctx, f.Raw)
+	if err != nil {
+		return false, err
+	}
+	if err := sameFolder(f, now); err != nil {
+		return false, err
+	}
+	come := 0 // since the list began, at most
+	if sel.UIDNext > 0 && now.UIDNext > sel.UIDNext {
+		come = int(now.UIDNext - sel.UIDNext)
+	}
+	if int(now.Exists) <= listed+come {
+		return true, nil
+	}
+	f.partial = true
+	r.refusedWith(fmt.Sprintf("the source says that %s holds %d messages, and lists %d", f.Name, now.Exists, listed))
+	return false, nil
 }
 
 // lasting refuses folders whose UIDs mean nothing in the next session: there a message couldn't

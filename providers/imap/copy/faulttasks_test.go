@@ -92,6 +92,7 @@ type changes struct {
 	src, dst server
 	own      []imaptest.GeneratedMail // of the target's user, by whatever way
 	gone     int                      // messages that the target's user has deleted
+	unmarked bool                     // dates and flags are not compared
 }
 
 func (c *changes) folder(name string) string {

@@ -225,6 +225,9 @@ func (r *run) answered(ctx context.Context, q *question) (complete bool, err err
 	r.steps.Add(1)
 	if f.look.all {
 		q.all.until(q.sel.UIDNext)
+		if len(q.all.messages) < int(q.sel.Exists) {
+			return false, nil // expunged meanwhile, or kept back: enumerate finds out
+		}
 		f.seen.Messages = uint32(len(q.all.messages))
 		return true, r.hold(ctx, f, &q.all, 1, true)
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -104,6 +105,7 @@ type Meddler struct {
 	count  map[string]int
 	struck []string
 	verbs  []string // of the commands that were answered
+	lie    func(verb string, response []byte) []byte
 }
 
 // NewMeddler listens on a random port of the loopback interface. It ends with the test.
@@ -136,6 +138,15 @@ func (m *Meddler) Plan(faults ...Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults, m.chain, m.count, m.struck, m.verbs = faults, nil, map[string]int{}, nil, nil
+}
+
+// Lie has every response go through fn, whole and with its literals: what fn returns is passed on in its place. verb is that
+// of the command which the response answers; for untagged ones it is that of the oldest one without an answer, "" when there is
+// none. fn may be called by several connections at once. nil ends it.
+func (m *Meddler) Lie(fn func(verb string, response []byte) []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lie = fn
 }
 
 // Occasions is how many occasions for a kind of fault have passed since Plan.
@@ -226,6 +237,7 @@ type meddled struct {
 
 	mu    sync.Mutex
 	verbs map[string]string // of commands on their way, by tag
+	order []string          // their tags, oldest first
 }
 
 // verbOf is the verb of a command line, "UID FETCH" for one.
@@ -246,18 +258,31 @@ func (x *meddled) asked(line []byte) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.verbs[tag] = verbOf(line)
+	x.order = append(x.order, tag)
 }
 
-// answered takes note of a tagged answer.
-func (x *meddled) answered(line []byte) {
+// oldest is the verb of the oldest command without an answer.
+func (x *meddled) oldest() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.order) == 0 {
+		return ""
+	}
+	return x.verbs[x.order[0]]
+}
+
+// answered takes note of a tagged answer and returns the command's verb.
+func (x *meddled) answered(line []byte) string {
 	tag, _, _ := strings.Cut(strings.ToUpper(string(line)), " ")
 	x.mu.Lock()
 	verb := x.verbs[tag]
 	delete(x.verbs, tag)
+	x.order = slices.DeleteFunc(x.order, func(t string) bool { return t == tag })
 	x.mu.Unlock()
 	x.m.mu.Lock()
 	defer x.m.mu.Unlock()
 	x.m.verbs = append(x.m.verbs, verb)
+	return verb
 }
 
 func (x *meddled) end(reset bool) {
@@ -377,14 +402,26 @@ func (x *meddled) downwards() {
 			occasion = "data"
 		}
 		f, hit := Fault{}, false
+		verb := x.oldest()
 		if !bytes.HasPrefix(line, []byte("+")) {
 			f, hit = x.at(occasion, line)
 			if !untagged {
-				x.answered(line)
+				verb = x.answered(line)
 			}
 			if !hit {
 				line = x.lie(line, untagged)
 			}
+		}
+		x.m.mu.Lock()
+		lie := x.m.lie
+		x.m.mu.Unlock()
+		if lie != nil {
+			var whole bytes.Buffer
+			if !x.pass(&whole, r, line, literal) {
+				return
+			}
+			x.tell(string(lie(verb, whole.Bytes())))
+			continue
 		}
 		if hit && (f.Kind == CutBeforeData || f.Kind == CutBeforeAnswer) {
 			x.end(true)

@@ -267,6 +267,17 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Followed reports whether what comes after the octets can come there: a blank, a parenthesis or the end of the line. It can't where
+// the server announced more or less than it sent; then nothing that comes on the connection means what it seems to.
+// All octets have to be read.
+func (b *Body) Followed() (bool, error) {
+	if b.text != nil || b.closed || b.left > 0 {
+		return true, nil
+	}
+	next, err := b.r.peek()
+	return next == ' ' || next == ')' || next == '\r' || next == '\n', err
+}
+
 // Body begins a string of any size. Quoted ones are in memory.
 func (r *Reader) Body() (*Body, error) {
 	if err := r.spaces(); err != nil {
