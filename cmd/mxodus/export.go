@@ -18,6 +18,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/plan/render"
+	"github.com/mxodus/mxodus/plan/spreadsheet"
 	"github.com/mxodus/mxodus/providers/imap/copy"
 	"github.com/mxodus/mxodus/state"
 )
@@ -84,7 +85,7 @@ func exportCSV(ctx context.Context, copier *copy.Engine, m plan.Mailbox, dir str
 		row := []string{r.Folder, number(r.UIDValidity), number(r.UID), r.MessageID, r.Sender, r.SubjectHash, strconv.FormatInt(r.Size, 10), date, strings.Join(r.Flags, " "),
 			r.SHA256, r.State, r.At.Format(time.RFC3339), strconv.FormatBool(r.Vanished), r.Target, number(r.TargetUIDValidity), number(r.TargetUID), r.Reason, r.Server, r.File}
 		for i, cell := range row {
-			row[i] = guarded(cell)
+			row[i] = spreadsheet.Guarded(cell)
 		}
 		return w.Write(row)
 	})
@@ -97,13 +98,4 @@ func exportCSV(ctx context.Context, copier *copy.Engine, m plan.Mailbox, dir str
 	}
 	digest := sha256.Sum256(b.Bytes())
 	return name, hex.EncodeToString(digest[:]), nil
-}
-
-// guarded puts an apostrophe before what a spreadsheet would take for a formula: cells that
-// begin with = + - @, a tab or a carriage return.
-func guarded(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return "'" + cell
-	}
-	return cell
 }

@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/mxodus/mxodus/plan/spreadsheet"
+)
 
 // TestCellsThatSpreadsheetsRun: none of them begins in a way that one would run it.
 func TestCellsThatSpreadsheetsRun(t *testing.T) {
@@ -8,7 +12,7 @@ func TestCellsThatSpreadsheetsRun(t *testing.T) {
 		"=HYPERLINK(\"http://x\")": "'=HYPERLINK(\"http://x\")", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t=1", "\r=1": "'\r=1",
 		"": "", "INBOX": "INBOX", "a=b": "a=b", "'=1": "'=1",
 	} {
-		if got := guarded(cell); got != want {
+		if got := spreadsheet.Guarded(cell); got != want {
 			t.Errorf("%q is written as %q, want %q", cell, got, want)
 		}
 	}

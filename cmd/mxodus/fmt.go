@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/spf13/cobra"
 
 	"github.com/mxodus/mxodus/plan/config"
@@ -51,19 +50,20 @@ func (a *app) format(names []string, check bool) error {
 	bad := &configError{files: map[string]*hcl.File{}}
 	for _, name := range names {
 		path := a.path(name)
-		src, err := os.ReadFile(path)
+		info, err := os.Stat(path)
 		if err != nil {
 			return err
 		}
-		info, err := os.Stat(path)
+		if !info.Mode().IsRegular() || info.Size() > config.MaxFileSize {
+			return fmt.Errorf("%s is no file of up to %d MB", a.name(path), config.MaxFileSize>>20)
+		}
+		src, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
 		out, diags := config.Format(a.name(path), src)
 		if diags.HasErrors() {
-			// Parsed once more for the excerpts alone.
-			f, _ := hclparse.NewParser().ParseHCL(src, a.name(path))
-			bad.files[a.name(path)] = f
+			bad.files[a.name(path)] = &hcl.File{Bytes: src} // for the excerpts
 			bad.diags = append(bad.diags, diags...)
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,8 +74,12 @@ type tableChange struct {
 
 func (a *app) importList(name string, dry bool) error {
 	path := a.path(name)
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, spreadsheet.MaxOctets+1))
+	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	people, list, problems := spreadsheet.Read(data)

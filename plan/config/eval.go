@@ -16,6 +16,7 @@ import (
 type evaluator struct {
 	functions map[string]function.Function
 	steps     int // taken by for expressions and splats so far
+	octets    int // of what they have made
 }
 
 // metered counts how often the body of a loop is evaluated: an expression of
@@ -34,7 +35,14 @@ func (m *metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 		return cty.DynamicVal, hcl.Diagnostics{problem(&at, tooMuch,
 			"The loops of this configuration take more than %d steps.", maxSteps)}
 	}
-	return m.Expression.Value(ctx)
+	v, diags := m.Expression.Value(ctx)
+	// A loop that names a large value a thousand times makes one that is a thousand times as large.
+	if m.eval.octets += weight(v); m.eval.octets > maxLoops {
+		at := m.Expression.Range()
+		return cty.DynamicVal, hcl.Diagnostics{problem(&at, tooMuch,
+			"The loops of this configuration make more than %d MB.", maxLoops>>20)}
+	}
+	return v, diags
 }
 
 // meter wraps the bodies of all loops in e. Call it after Variables: the

@@ -116,6 +116,9 @@ func (l *loader) templateFile(all map[string]function.Function) function.Functio
 			if at := tooDeep(tokens); at != nil {
 				return null, fmt.Errorf("%s:%d is nested too deeply", name, at.Start.Line)
 			}
+			if at := tooLong(tokens); at != nil {
+				return null, fmt.Errorf("%s:%d: the template has more than %d lines and ${ }", name, at.Start.Line, maxParts)
+			}
 			expr, diags := hclsyntax.ParseTemplate([]byte(text), name, hcl.InitialPos)
 			if diags.HasErrors() {
 				return null, templateError(diags)

@@ -18,15 +18,19 @@ import (
 // Suffix is how the files of a migration end.
 const Suffix = ".mx.hcl"
 
+// MaxFileSize is how many octets one .mx.hcl file may have.
+const MaxFileSize = 2 << 20
+
 // Bounds keep a mistake, or a pull request from a stranger, from taking the
 // machine down. They lie far above any real migration.
 const (
-	maxFileSize  = 2 << 20  // octets of one .mx.hcl file
 	maxDataSize  = 32 << 20 // octets of one file that an expression reads
 	maxNesting   = 200      // brackets within brackets
+	maxParts     = 5000     // lines and interpolations of one text
 	maxInstances = 100_000  // of one for_each
 	maxSteps     = 2_000_000
 	maxValueSize = 64 << 20 // octets of text in one evaluated block or local
+	maxLoops     = 8 * maxValueSize
 )
 
 // Options is what the caller knows besides the files.
@@ -153,7 +157,7 @@ func (l *loader) parse() {
 		if e.IsDir() || !strings.HasSuffix(e.Name(), Suffix) || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		src, err := readBounded(l.fsys, e.Name(), maxFileSize)
+		src, err := readBounded(l.fsys, e.Name(), MaxFileSize)
 		if err != nil {
 			l.errorf(&hcl.Range{Filename: e.Name(), Start: hcl.InitialPos, End: hcl.InitialPos}, "File can't be read", "%v", err)
 			continue
@@ -174,6 +178,10 @@ func parseSource(name string, src []byte) (*hcl.File, hcl.Diagnostics) {
 	if at := tooDeep(tokens); at != nil {
 		return &hcl.File{Bytes: src, Body: &hclsyntax.Body{}}, hcl.Diagnostics{problem(at, "Nested too deeply",
 			"More than %d brackets or operators stand within each other here.", maxNesting)}
+	}
+	if at := tooLong(tokens); at != nil {
+		return &hcl.File{Bytes: src, Body: &hclsyntax.Body{}}, hcl.Diagnostics{problem(at, "Text too long",
+			"One text has more than %d lines and ${ } here. Put it into a file of its own: file(\"...\").", maxParts)}
 	}
 	f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	if f == nil {
@@ -209,6 +217,23 @@ func tooDeep(tokens hclsyntax.Tokens) *hcl.Range {
 		}
 		if len(open) > maxNesting || operators > maxNesting {
 			return &t.Range
+		}
+	}
+	return nil
+}
+
+// tooLong finds the token at which a text has more lines and interpolations than the parser, whose work grows with
+// their square, should follow.
+func tooLong(tokens hclsyntax.Tokens) *hcl.Range {
+	parts := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenStringLit, hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
+			if parts++; parts > maxParts {
+				return &t.Range
+			}
+		case hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
+			parts = 0
 		}
 	}
 	return nil
@@ -284,6 +309,26 @@ func compareDiagnostics(a, b *hcl.Diagnostic) int {
 // CSV file with a thousand bad rows is one mistake.
 const maxAlike = 10
 
+// maxShown is how many diagnostics are shown at all, and longestWord how much of a word in them.
+const (
+	maxShown    = 100
+	longestWord = 300
+)
+
+// clip shortens the words of a text that are longer than anybody reads.
+func clip(text string) string {
+	if len(text) <= longestWord {
+		return text
+	}
+	words := strings.Split(text, " ")
+	for i, w := range words {
+		if len(w) > longestWord {
+			words[i] = fmt.Sprintf("%s…(%d octets)…%s", strings.ToValidUTF8(w[:longestWord/2], ""), len(w), strings.ToValidUTF8(w[len(w)-20:], ""))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 func condense(diags hcl.Diagnostics) hcl.Diagnostics {
 	type kind struct{ summary, place string }
 	seen := map[kind]int{}
@@ -299,7 +344,18 @@ func condense(diags hcl.Diagnostics) hcl.Diagnostics {
 	}
 	shown := map[kind]int{}
 	var out hcl.Diagnostics
-	for _, d := range diags {
+	for i, d := range diags {
+		if len(out) == maxShown {
+			last := *out[maxShown-1]
+			last.Detail += fmt.Sprintf(" (and %d more of these and others)", len(diags)-i)
+			out[maxShown-1] = &last
+			return out
+		}
+		if len(d.Detail) > longestWord || len(d.Summary) > longestWord {
+			short := *d
+			short.Detail, short.Summary = clip(d.Detail), clip(d.Summary)
+			d = &short
+		}
 		k := of(d)
 		shown[k]++
 		switch {

@@ -37,6 +37,9 @@ func (l *loader) explain(d *hcl.Diagnostic) string {
 		return ""
 	}
 	if d.Summary == "Duplicate object key" {
+		if l.traced++; l.traced > maxTraced {
+			return ""
+		}
 		return l.duplicateRows(d.Expression, d.EvalContext)
 	}
 	switch e := d.Expression.(type) {
@@ -62,6 +65,10 @@ func (l *loader) duplicateRows(key hcl.Expression, ctx *hcl.EvalContext) string 
 		var lines []string
 		for _, r := range t.rows {
 			if slices.Contains(r.cells, k.AsString()) {
+				if len(lines) == maxAlike {
+					lines = append(lines, "others")
+					break
+				}
 				lines = append(lines, fmt.Sprintf("%s:%d", t.file, r.line))
 			}
 		}

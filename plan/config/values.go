@@ -146,7 +146,7 @@ func weight(v cty.Value) int {
 	total := 0
 	_ = cty.Walk(v, func(_ cty.Path, e cty.Value) (bool, error) {
 		e, _ = e.Unmark()
-		total += 16
+		total += 32
 		if e.Type() == cty.String && e.IsKnown() && !e.IsNull() {
 			total += len(e.AsString())
 		}

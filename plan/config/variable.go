@@ -50,7 +50,7 @@ func (l *loader) collectSettings() {
 }
 
 func (l *loader) varFile(name string, declared []string) {
-	src, err := readBounded(l.fsys, name, maxFileSize)
+	src, err := readBounded(l.fsys, name, MaxFileSize)
 	if err != nil {
 		l.errorf(nil, "File can't be read", "-var-file: %v.", err)
 		return

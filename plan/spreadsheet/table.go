@@ -15,11 +15,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Bounds keep a wrong file from taking the machine down.
-const (
-	maxOctets = 32 << 20
-	maxRows   = 100_000
-)
+// MaxOctets is the size of the largest file that is read: more is a wrong file.
+const MaxOctets = 32 << 20
+
+const maxRows = 100_000
 
 // Table is a CSV file as spreadsheets write it.
 type Table struct {
@@ -46,8 +45,8 @@ func (r Row) Empty() bool {
 // anything names the columns. Errors name line and column; rows without
 // content are left out.
 func ParseTable(data []byte) (*Table, error) {
-	if len(data) > maxOctets {
-		return nil, fmt.Errorf("the file has more than %d MB", maxOctets>>20)
+	if len(data) > MaxOctets {
+		return nil, fmt.Errorf("the file has more than %d MB", MaxOctets>>20)
 	}
 	text, encoding, err := decode(data)
 	if err != nil {

@@ -138,7 +138,10 @@ func (e *Engine) Export(ctx context.Context, m plan.Mailbox, dir string) (name, 
 	}
 	defer root.Close()
 	name = fileName(m) + ".jsonl"
-	f, err := root.OpenFile(name+".part", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err := root.Remove(name + ".part"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", "", fmt.Errorf("write the manifest's export: %w", err)
+	}
+	f, err := root.OpenFile(name+".part", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // a link that lies there isn't followed
 	if err != nil {
 		return "", "", fmt.Errorf("write the manifest's export: %w", err)
 	}

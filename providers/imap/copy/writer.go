@@ -474,7 +474,7 @@ func (w *writer) keep(it *item, why manifest.Refusal) error {
 	defer it.body.close()
 	it.p.settled = true
 	var err error
-	if why.File, err = keepFile(w.r.quarantine, it.body); err != nil {
+	if why.File, err = keepFile(w.r.e.o.StateDir, w.r.quarantine, it.body); err != nil {
 		w.ops = append(w.ops, w.revert(it))
 		return err
 	}
