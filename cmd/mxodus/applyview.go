@@ -110,7 +110,7 @@ func (v *applyView) fold(line string, lead int) []string {
 func (v *applyView) encode(x any) {
 	b, err := json.Marshal(x)
 	if err == nil {
-		_, err = fmt.Fprintf(v.out, "%s\n", b)
+		_, err = fmt.Fprintf(v.out, "%s\n", render.SafeJSON(b))
 	}
 	if err != nil && v.err == nil {
 		v.err = err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,7 +123,12 @@ func (a *app) writeDiagnostics(files map[string]*hcl.File, diags hcl.Diagnostics
 // writeJSON writes one object on one line: every command's -json output is
 // newline-delimited objects, or one object.
 func (a *app) writeJSON(v any) error {
-	e := json.NewEncoder(a.stdout)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := a.stdout.Write(render.SafeJSON(b.Bytes()))
+	return err
 }

@@ -36,8 +36,8 @@ func berlin(t testing.TB, s string) time.Time {
 }
 
 // hostile is a name that would repaint the screen, reorder the line, hide
-// itself, break out of Markdown and HTML, and isn't UTF-8 at its end.
-const hostile = "evil\x1b]0;owned\a\x1b[2J\u202egnp.exe\u200b\ufe0f\r\nfake line `</code><script>alert(1)</script>|@everyone\xff"
+// itself, break out of Markdown and HTML, and isn't UTF-8 at its end. TestPayloads puts others in its place.
+var hostile = "evil\x1b]0;owned\a\x1b[2J\u202egnp.exe\u200b\ufe0f\r\nfake line `</code><script>alert(1)</script>|@everyone\xff"
 
 func testPlan(t testing.TB) *plan.Plan {
 	cutover := berlin(t, "2027-01-15 18:00")
