@@ -183,7 +183,7 @@ var lies = []lie{
 	{name: "a million capabilities", work: first, side: "source", named: "beyond all bounds", tell: instead("CAPABILITY", `^\* CAPABILITY `, "* CAPABILITY "+strings.Repeat("X=1 ", 1_000_000))},
 	{name: "capabilities that it hasn't", work: first, side: "source", named: "not known here", tell: instead("CAPABILITY", `^\* CAPABILITY `, "* CAPABILITY QRESYNC BINARY MULTIAPPEND COMPRESS=DEFLATE IMAP4rev2 X-GM-EXT-1 ")},
 	{name: "capabilities that it hasn't, at the target", work: first, side: "target", tell: instead("CAPABILITY", `^\* CAPABILITY `, "* CAPABILITY MULTIAPPEND BINARY QRESYNC ")},
-	{name: "no capability", work: first, side: "source", tell: instead("CAPABILITY", `^\* CAPABILITY .*$`, "* CAPABILITY\r\n")},
+	{name: "no capability", work: first, side: "source", named: "did not say what it can do", tell: instead("CAPABILITY", `^\* CAPABILITY .*$`, "* CAPABILITY\r\n")},
 	{name: "capabilities taken back", work: first, side: "source", tell: besides("EXAMINE", "* CAPABILITY IMAP4rev1\r\n")},
 	{name: "a tag that was never sent", work: first, side: "source", named: "answered a command that was not sent", tell: besides(fetches, "Z99 OK done\r\n")},
 	{name: "tags guessed ahead", work: first, side: "source", named: "answered a command that was not sent", tell: besides("EXAMINE", "A8 OK done\r\nA9 OK done\r\nA10 OK done\r\nA11 OK done\r\nA12 OK done\r\n")},
