@@ -189,6 +189,8 @@ func (s *apiSuite) judge(t *testing.T, f httpstest.Fault, changes []plan.RRsetCh
 		t.Errorf("an error, and nothing has happened: %v", err)
 	case !ok || e.Remedy == "":
 		t.Errorf("an error without a remedy: %#v", err)
+	case e.Reason == providers.Conflict && f.Name != "409" && f.Name != "412":
+		t.Errorf("nobody has changed the zone, and the error says so: %v", err)
 	case written && e.Reason != providers.Uncertain:
 		t.Errorf("something was written, and the error says %s: %v", e.Reason, err)
 	case strings.Contains(err.Error(), "took the write, but shows"):
