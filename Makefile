@@ -64,6 +64,7 @@ torture: servers
 	$(GO) test -v -count 1 -timeout 120m -run '^TestAPIFaults$$' ./providers/cloudflare ./providers/digitalocean ./providers/hetzner ./providers/ionos ./providers/microsoft365 ./providers/powerdns \
 		-fault-rounds $(TORTURE_ROUNDS) | grep -E "$$shown" || code=1; \
 	$(GO) test -v -count 1 -timeout 120m -run '^TestDNSFaults$$' ./plan/apply -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E "$$shown" || code=1; \
+	$(GO) test -count 1 -timeout 30m -run '^TestBombs$$' ./cmd/mxodus -all-bombs || code=1; \
 	$(SUMMARY); exit $$code
 
 # The table of loads, on servers that make their mail when it is read, in about a quarter of an hour. As many GB go through as fit into seven minutes, up to

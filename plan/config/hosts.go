@@ -332,6 +332,8 @@ func (l *loader) zone(n *node, ctx *hcl.EvalContext) cty.Value {
 			if z.Credentials = key.credentials("secret"); b.has("credentials") {
 				b.errorf("credentials", "Two secrets", "The key block's secret signs updates (RFC 8945): leave credentials out.")
 			}
+		} else if b.has("credentials") {
+			b.errorf("credentials", "Secret without a key", "Updates are signed with a key that has a name (RFC 8945): a key block with name and secret, instead of credentials.")
 		}
 	} else if z.Kind != "by_hand" && !b.has("credentials") {
 		l.errorf(&n.at, "Missing attribute", "A dns block of kind %s needs %q.", z.Kind, "credentials")

@@ -126,6 +126,7 @@ func TestEveryByteCounts(t *testing.T) {
 			}
 		}
 	}
+	faults.Count(t, "flipped octets", 8*len(data))
 	for i := range data {
 		if _, err := Decode(data[:i]); err == nil {
 			t.Fatalf("cut after %d bytes it is taken", i)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap"
 )
 
@@ -373,6 +374,7 @@ func TestHostileServer(t *testing.T) {
 	})
 	close(done)
 	<-sampled
+	inflicted.Count(t, "hostile conversations", cases)
 	t.Logf("%d cases, at most %d MiB of memory", cases, peak.Load()>>20)
 	if peak.Load() > before.HeapAlloc+150<<20 {
 		t.Errorf("memory rose to %d MiB", peak.Load()>>20)
