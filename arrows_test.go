@@ -61,7 +61,7 @@ var layers = []struct {
 	{"providers/canary", nil, "what tests share"},
 	{"providers/leaks", nil, "what tests share"},
 	{"providers/tlstest", []string{"=providers/canary"}, "what tests share"},
-	{"providers/https", nil, "what clients of HTTP APIs share"},
+	{"providers/https", []string{"=providers"}, "what clients of HTTP APIs share"},
 	{"providers/webhook", []string{"=providers"}, "a provider knows neither the engine nor another provider"},
 	{"providers", []string{"=plan", "plan/inventory"}, "contracts speak the vocabulary"},
 }

@@ -94,3 +94,16 @@ func Conceal(words string, secrets ...string) string {
 	}
 	return bearer.ReplaceAllString(words, gap)
 }
+
+// ConcealError is Conceal for an error that may quote what somebody else wrote: err itself when its text holds no secret, else an
+// error of the concealed text alone, without err's chain. nil stays nil.
+func ConcealError(err error, secrets ...string) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if concealed := Conceal(text, secrets...); concealed != text {
+		return errors.New(concealed)
+	}
+	return err
+}

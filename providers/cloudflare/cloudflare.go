@@ -131,10 +131,10 @@ func (a *api) find(ctx context.Context) (string, error) {
 		}
 		var zones []struct{ ID, Name, Type string }
 		if err := json.Unmarshal(p.Result, &zones); err != nil {
-			return "", hosted.Unreadable(a.zone, name, err)
+			return "", a.client.Unreadable(a.zone, err)
 		}
 		if zones == nil {
-			return "", hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+			return "", a.client.Unreadable(a.zone, hosted.ErrNoList)
 		}
 		for _, z := range zones {
 			if n, err := dns.Name(z.Name); err == nil && n == a.zone && z.ID != "" {
@@ -175,15 +175,15 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		}
 		var records []record
 		if err := json.Unmarshal(p.Result, &records); err != nil {
-			return nil, hosted.Unreadable(a.zone, name, err)
+			return nil, a.client.Unreadable(a.zone, err)
 		}
 		if records == nil {
-			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+			return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 		}
 		for _, r := range records {
 			h, err := read(r)
 			if err != nil {
-				return nil, hosted.Unreadable(a.zone, name, err)
+				return nil, a.client.Unreadable(a.zone, err)
 			}
 			if !seen[r.ID] {
 				list = append(list, h)
@@ -194,7 +194,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			return list, hosted.Whole(a.zone, name, len(list), p.Info.Total)
 		}
 	}
-	return nil, hosted.Unreadable(a.zone, name, hosted.ErrEndless)
+	return nil, a.client.Unreadable(a.zone, hosted.ErrEndless)
 }
 
 const proxied = " proxied"

@@ -152,12 +152,12 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			return nil, err
 		}
 		if p.Records == nil {
-			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+			return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 		}
 		for _, r := range p.Records {
 			h, err := a.read(r)
 			if err != nil {
-				return nil, hosted.Unreadable(a.zone, name, err)
+				return nil, a.client.Unreadable(a.zone, err)
 			}
 			if !seen[r.ID] {
 				list = append(list, h)
@@ -168,7 +168,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			return list, hosted.Whole(a.zone, name, len(list), p.Meta.Total)
 		}
 	}
-	return nil, hosted.Unreadable(a.zone, name, hosted.ErrEndless)
+	return nil, a.client.Unreadable(a.zone, hosted.ErrEndless)
 }
 
 // host is a host name as the API gives it: without a final dot, "@" for the zone itself.

@@ -116,7 +116,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		return nil, err
 	}
 	if n, err := dns.Name(z.Zone.Name); err != nil || n != a.zone {
-		return nil, hosted.Unreadable(a.zone, name, fmt.Errorf("the answer is about the zone %q", z.Zone.Name))
+		return nil, a.client.Unreadable(a.zone, fmt.Errorf("the answer is about the zone %q", z.Zone.Name))
 	}
 	if z.Zone.Mode == "secondary" {
 		return nil, &providers.Error{
@@ -141,7 +141,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			return nil, err
 		}
 		if p.RRsets == nil {
-			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+			return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 		}
 		for _, s := range p.RRsets {
 			if seen[s.Name+" "+s.Type] {
@@ -149,11 +149,11 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			}
 			seen[s.Name+" "+s.Type] = true
 			if s.Records == nil {
-				return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+				return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 			}
 			n, err := hosted.Absolute(s.Name, a.zone)
 			if err != nil {
-				return nil, hosted.Unreadable(a.zone, name, err)
+				return nil, a.client.Unreadable(a.zone, err)
 			}
 			ttl := z.Zone.TTL
 			if s.TTL != nil {
@@ -175,11 +175,11 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 			return list, hosted.Whole(a.zone, name, len(seen), p.Meta.Pagination.Total)
 		}
 		if *next <= page {
-			return nil, hosted.Unreadable(a.zone, name, hosted.ErrCircle)
+			return nil, a.client.Unreadable(a.zone, hosted.ErrCircle)
 		}
 		page = *next
 	}
-	return nil, hosted.Unreadable(a.zone, name, hosted.ErrEndless)
+	return nil, a.client.Unreadable(a.zone, hosted.ErrEndless)
 }
 
 const protected = "protected"

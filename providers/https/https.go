@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mxodus/mxodus/providers"
 )
 
 // NewTransport returns a transport of TLS 1.2 and above. caFile, relative to root, names authorities to trust besides the
@@ -60,27 +62,26 @@ func RetryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// Unreadable says that an answer isn't what was asked for, and how it begins. secret, which the other side may have sent
-// back, is left out.
+// Unreadable says that an answer isn't what was asked for, why, and how it begins. secret, which the other side may have sent
+// back in any form, is left out of both; body has to be whole, since half a secret isn't known for one.
 func Unreadable(body []byte, secret string, err error) error {
-	text := strings.TrimSpace(string(body[:min(len(body), 4096)]))
-	if secret != "" {
-		text = strings.ReplaceAll(text, secret, "…")
-	}
+	err = providers.ConcealError(err, secret)
+	text := strings.TrimSpace(strings.ToValidUTF8(providers.Conceal(string(body), secret), "\ufffd"))
 	if text == "" {
 		return fmt.Errorf("the answer can't be read: %w", err)
 	}
-	begins := []rune(strings.ToValidUTF8(text, "\ufffd"))
+	begins := []rune(text[:min(len(text), 4*200)])
 	return fmt.Errorf("the answer can't be read: %w; it begins %q", err, string(begins[:min(len(begins), 200)]))
 }
 
-// WithoutURL takes method and URL off an error of net/http: the caller says what was asked and where.
-func WithoutURL(err error) error {
+// WithoutURL takes method and URL off an error of net/http: the caller says what was asked and where. Such errors quote what can't be
+// read of an answer's head, such as a Location; secret is left out of that.
+func WithoutURL(err error, secret string) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no answer in time")
 	}
-	return err
+	return providers.ConcealError(err, secret)
 }

@@ -2,8 +2,12 @@ package https_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/https"
 )
 
@@ -69,10 +74,63 @@ func TestRetryAfter(t *testing.T) {
 
 func TestWithoutURL(t *testing.T) {
 	refused := errors.New("connection refused")
-	if err := https.WithoutURL(&url.Error{Op: "Get", URL: "https://x/?token=t", Err: refused}); !errors.Is(err, refused) || strings.Contains(err.Error(), "token") {
+	if err := https.WithoutURL(&url.Error{Op: "Get", URL: "https://x/?token=t", Err: refused}, "t0ken"); !errors.Is(err, refused) || strings.Contains(err.Error(), "token") {
 		t.Errorf("%v", err)
 	}
-	if err := https.WithoutURL(&url.Error{Op: "Get", URL: "https://x/", Err: context.DeadlineExceeded}); err.Error() != "no answer in time" {
+	if err := https.WithoutURL(&url.Error{Op: "Get", URL: "https://x/", Err: context.DeadlineExceeded}, ""); err.Error() != "no answer in time" {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestErrorsHoldNoSecret: what can't be read of an answer is quoted without the secret, in whatever form it comes back, and wherever
+// the quotation is cut.
+func TestErrorsHoldNoSecret(t *testing.T) {
+	const secret = `Can4ry+/&="%7-of-a-service-that-quotes`
+	secrets := map[string]string{"the secret": secret}
+	encoded := url.QueryEscape(secret) + " " + url.PathEscape(secret) + " " + hex.EncodeToString([]byte(secret))
+	for before := range 3 {
+		encoded += " " + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", before)+secret+"yz")) + " " + base64.URLEncoding.EncodeToString([]byte(strings.Repeat("x", before)+secret))
+	}
+	var number int
+	notOne := json.Unmarshal([]byte(`"x"`), &number)
+	for shift := range 240 { // the quotation ends at each octet of each form
+		for _, words := range []string{secret, encoded, encoded[len(encoded)/2:]} {
+			inJSON, _ := json.Marshal([]map[string]string{{"message": strings.Repeat("é", shift/2) + strings.Repeat("x", shift) + words}})
+			for _, body := range []string{string(inJSON), strings.Repeat("x", shift) + words + "\xff"} {
+				err := https.Unreadable([]byte(body), secret, notOne)
+				if !errors.Is(err, notOne) || !strings.Contains(err.Error(), "it begins") {
+					t.Fatalf("it says neither why nor what: %v", err)
+				}
+				if found := canary.Leaks(map[string]string{"the error": err.Error()}, secrets); len(found) > 0 {
+					t.Fatalf("%q:\n%s", body, strings.Join(found, "\n"))
+				}
+			}
+		}
+	}
+	// Decoders quote values that they don't take.
+	if err := https.Unreadable(nil, secret, fmt.Errorf("parsing time %q", secret)); strings.Contains(err.Error(), "Can4ry") {
+		t.Errorf("%v", err)
+	}
+	// net/http quotes a Location that is no address before it asks whether to follow.
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "http://%zz/?key="+r.Header.Get("X-Key"))
+		w.WriteHeader(http.StatusFound)
+	}))
+	defer s.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Key", secret)
+	resp, err := (&http.Client{CheckRedirect: https.NoRedirects}).Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "Can4ry") {
+		t.Fatalf("net/http doesn't quote it: %v", err)
+	}
+	err = https.WithoutURL(err, secret)
+	if found := canary.Leaks(map[string]string{"the error": err.Error()}, secrets); len(found) > 0 || !strings.Contains(err.Error(), "Location") {
+		t.Errorf("%v\n%s", err, strings.Join(found, "\n"))
 	}
 }

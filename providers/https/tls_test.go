@@ -78,7 +78,7 @@ func TestCertificates(t *testing.T) {
 			if err == nil {
 				t.Fatal("the server was spoken to")
 			}
-			text := https.WithoutURL(err).Error()
+			text := https.WithoutURL(err, token).Error()
 			if !strings.Contains(text, c.Words) || strings.Contains(text, token) {
 				t.Errorf("%s: want %q, and no token", text, c.Words)
 			}

@@ -91,11 +91,7 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting string, who identit
 func (who identity) conceal(err error) error {
 	if e, ok := errors.AsType[*providers.Error](err); ok {
 		e.Server = providers.Conceal(e.Server, who.password.Reveal(), who.token.Value.Reveal())
-		if e.Err != nil {
-			if text := e.Err.Error(); text != providers.Conceal(text, who.password.Reveal(), who.token.Value.Reveal()) {
-				e.Err = errors.New(providers.Conceal(text, who.password.Reveal(), who.token.Value.Reveal()))
-			}
-		}
+		e.Err = providers.ConcealError(e.Err, who.password.Reveal(), who.token.Value.Reveal())
 	}
 	return err
 }

@@ -72,7 +72,7 @@ func (a *api) find(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if zones == nil {
-		return "", hosted.Unreadable(a.zone, name, errors.New("the answer holds no list of zones"))
+		return "", a.client.Unreadable(a.zone, errors.New("the answer holds no list of zones"))
 	}
 	for _, z := range zones {
 		if n, err := dns.Name(z.Name); err != nil || n != a.zone || z.ID == "" {
@@ -130,7 +130,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		}
 	}
 	if z.Records == nil {
-		return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+		return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 	}
 	list := make([]hosted.Record, 0, len(z.Records))
 	for _, r := range z.Records {

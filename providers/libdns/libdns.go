@@ -5,7 +5,6 @@ package libdns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -107,7 +106,7 @@ func (a *api) open(ctx context.Context) (Provider, string, error) {
 		if err != nil {
 			return nil, "", &providers.Error{
 				Op: "open zone", Subject: dns.Readable(a.zone) + " at " + a.name, Reason: providers.Authentication,
-				Err: hide(err, secret), Remedy: fmt.Sprintf("see whether %s has the form that the provider wants", a.ref),
+				Err: providers.ConcealError(err, secret), Remedy: fmt.Sprintf("see whether %s has the form that the provider wants", a.ref),
 			}
 		}
 		a.provider, a.secret = p, providers.Keep(secret)
@@ -124,14 +123,6 @@ func guarded(call func() error) (err error) {
 		}
 	}()
 	return call()
-}
-
-// hide takes the secret out of an error: providers are strangers.
-func hide(err error, secret string) error {
-	if err == nil || err.Error() == providers.Conceal(err.Error(), secret) {
-		return err
-	}
-	return errors.New(providers.Conceal(err.Error(), secret))
 }
 
 // Features: libdns promises neither atomic changes nor limits of TTLs.
@@ -156,14 +147,14 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		}
 		return nil, &providers.Error{
 			Op: "read zone", Subject: dns.Readable(a.zone) + " at " + a.name, Reason: providers.Unreachable,
-			Err: hide(err, secret), Remedy: "see whether the host can be reached and the key is right",
+			Err: providers.ConcealError(err, secret), Remedy: "see whether the host can be reached and the key is right",
 		}
 	}
 	list := make([]hosted.Record, 0, len(records))
 	for _, r := range records {
 		h, err := a.read(r.RR())
 		if err != nil {
-			return nil, hosted.Unreadable(a.zone, a.name, err)
+			return nil, hosted.Unreadable(a.zone, a.name, providers.ConcealError(err, secret))
 		}
 		list = append(list, h)
 	}
@@ -248,7 +239,7 @@ func (a *api) Write(ctx context.Context, was []hosted.Record, changes []plan.RRs
 // that nothing changed, is an interface that every error satisfies.)
 func (a *api) failed(err error, secret string) error {
 	return &providers.Error{
-		Op: "update zone", Subject: dns.Readable(a.zone) + " at " + a.name, Reason: providers.Uncertain, Err: hide(err, secret),
+		Op: "update zone", Subject: dns.Readable(a.zone) + " at " + a.name, Reason: providers.Uncertain, Err: providers.ConcealError(err, secret),
 		Remedy: "read the zone before doing anything else: the update may have been made",
 	}
 }

@@ -105,7 +105,7 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		return nil, err
 	}
 	if n, err := dns.Name(z.Name); err != nil || n != a.zone {
-		return nil, hosted.Unreadable(a.zone, name, fmt.Errorf("the answer is about the zone %q", z.Name))
+		return nil, a.client.Unreadable(a.zone, fmt.Errorf("the answer is about the zone %q", z.Name))
 	}
 	if slices.Contains([]string{"slave", "secondary", "consumer"}, strings.ToLower(z.Kind)) {
 		return nil, &providers.Error{
@@ -114,16 +114,16 @@ func (a *api) List(ctx context.Context) ([]hosted.Record, error) {
 		}
 	}
 	if z.RRsets == nil {
-		return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+		return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 	}
 	var list []hosted.Record
 	for _, s := range z.RRsets {
 		if s.Records == nil {
-			return nil, hosted.Unreadable(a.zone, name, hosted.ErrNoList)
+			return nil, a.client.Unreadable(a.zone, hosted.ErrNoList)
 		}
 		n, err := dns.Name(s.Name)
 		if err != nil {
-			return nil, hosted.Unreadable(a.zone, name, err)
+			return nil, a.client.Unreadable(a.zone, err)
 		}
 		for _, r := range s.Records {
 			h := hosted.Record{Name: n, Type: s.Type, Data: r.Content, Disabled: r.Disabled}

@@ -27,7 +27,10 @@ type Message struct {
 	At        time.Time `json:"at"`
 }
 
-const timeout = 10 * time.Second
+const (
+	timeout = 10 * time.Second
+	longest = 64 << 10 // words of a server that are read
+)
 
 // Post hands in one message. The address often is the secret: errors name the
 // host alone.
@@ -56,18 +59,22 @@ func Post(ctx context.Context, client *http.Client, address string, m Message) e
 		if ue, ok := err.(*url.Error); ok {
 			err = ue.Err
 		}
-		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Unreachable, Err: err}
+		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Unreachable, Err: providers.ConcealError(err, secretsOf(u)...)}
 	}
 	defer resp.Body.Close()
-	words, _ := io.ReadAll(io.LimitReader(resp.Body, 8192)) // only for the message below
+	words, err := io.ReadAll(io.LimitReader(resp.Body, longest+1)) // only for the message below
+	if err != nil || len(words) > longest {
+		words = nil // they may end in the middle of what is to be concealed, which then isn't recognised
+	}
 	if resp.StatusCode/100 != 2 {
-		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused, Server: resp.Status + " " + concealed(string(words), u)}
+		said := strings.ToValidUTF8(providers.Conceal(resp.Status+" "+string(words), secretsOf(u)...), "\ufffd")
+		return &providers.Error{Op: "post to webhook", Subject: u.Host, Reason: providers.Refused, Server: strings.ToValidUTF8(said[:min(len(said), 512)], "")}
 	}
 	return nil
 }
 
-// concealed is what the server said without what it quotes of the address.
-func concealed(words string, u *url.URL) string {
+// secretsOf is what of an address lets its reader post there.
+func secretsOf(u *url.URL) []string {
 	secrets := []string{u.String(), u.RequestURI(), u.RawQuery}
 	if password, ok := u.User.Password(); ok {
 		secrets = append(secrets, password)
@@ -80,6 +87,5 @@ func concealed(words string, u *url.URL) string {
 	for _, values := range u.Query() {
 		secrets = append(secrets, values...)
 	}
-	words = providers.Conceal(words, secrets...)
-	return strings.ToValidUTF8(words[:min(len(words), 512)], "�")
+	return secrets
 }

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -43,6 +44,28 @@ func TestPost(t *testing.T) {
 		})
 		if err := Post(t.Context(), srv.Client(), srv.URL+rest, want); err == nil || strings.Contains(err.Error(), "T0se") || strings.Contains(err.Error(), "B0tok") || strings.Contains(err.Error(), "k3y") {
 			t.Errorf("a refusal that quotes the address: %v", err)
+		}
+	}
+	// A page that breaks off, or is longer than what is read, may end in the middle of the address; net/http quotes a Location that is no
+	// address.
+	for name, answer := range map[string]func(http.ResponseWriter, string){
+		"breaks off": func(w http.ResponseWriter, path string) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, "no hook at "+path[:len(path)-3])
+		},
+		"is long": func(w http.ResponseWriter, path string) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, strings.Repeat(path, longest/len(path)+1))
+		},
+		"redirects": func(w http.ResponseWriter, path string) {
+			w.Header().Set("Location", "http://%zz"+path)
+			w.WriteHeader(http.StatusFound)
+		},
+	} {
+		srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r.URL.Path) })
+		if err := Post(t.Context(), srv.Client(), srv.URL+"/hooks/T0secret123"+strings.Repeat("x", 700), want); err == nil || strings.Contains(err.Error(), "T0se") {
+			t.Errorf("an answer that %s: %v", name, err)
 		}
 	}
 	srv.Close()

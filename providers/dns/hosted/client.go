@@ -45,8 +45,9 @@ type Client struct {
 	mu    sync.Mutex
 	ahead time.Time // when the allowance that is spent so far is paid back
 	quiet *http.Client
-	skew  time.Duration // of the host's clock, at its last answer
-	told  bool          // whether it has told the time
+	skew  time.Duration    // of the host's clock, at its last answer
+	told  bool             // whether it has told the time
+	used  providers.Secret // the key, as the last request had it
 }
 
 // Skew is how far the host's clock was ahead of ours at its last answer (the Date
@@ -93,6 +94,9 @@ func (c *Client) Do(ctx context.Context, op, method, path string, in, out any) e
 			Err: fmt.Errorf("%s is empty or holds characters that no key has", c.Credentials), Remedy: "copy the key again, alone and on one line",
 		}
 	}
+	c.mu.Lock()
+	c.used = providers.Keep(secret)
+	c.mu.Unlock()
 	var body []byte
 	if in != nil {
 		if body, err = json.Marshal(in); err != nil {
@@ -128,6 +132,15 @@ func (c *Client) Do(ctx context.Context, op, method, path string, in, out any) e
 			return err
 		}
 	}
+}
+
+// Unreadable is the function of that name for an answer of this client's host: err may quote it, and the host may have put the
+// key there.
+func (c *Client) Unreadable(zone string, err error) error {
+	c.mu.Lock()
+	secret := c.used
+	c.mu.Unlock()
+	return Unreadable(zone, c.At, providers.ConcealError(err, secret.Reveal()))
 }
 
 // pace keeps to the rate: a bucket of Burst requests that fills by one each Every.
@@ -183,7 +196,7 @@ func (c *Client) once(ctx context.Context, op, method, path, secret string, body
 	write := method != http.MethodGet
 	e := &providers.Error{Op: op, Subject: c.At, Reason: providers.Unreachable, Remedy: "see whether " + c.Base + " can be reached from here"}
 	lost := func(err error) error {
-		e.Err = https.WithoutURL(err)
+		e.Err = https.WithoutURL(err, secret)
 		if write && connected {
 			e.Reason, e.Remedy = providers.Uncertain, "read the zone before doing anything else: the update may have been made"
 		}

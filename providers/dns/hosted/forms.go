@@ -142,7 +142,8 @@ func Whole(zone, at string, got, want int) error {
 	}
 }
 
-// Unreadable says that an answer of the host makes no sense.
+// Unreadable says that an answer of the host makes no sense. What the host may have quoted is err's maker's to conceal; hosts
+// that have a Client use its Unreadable.
 func Unreadable(zone, at string, err error) error {
 	return &providers.Error{
 		Op: "read zone", Subject: dns.Readable(zone) + " at " + at, Reason: providers.Protocol, Err: err,

@@ -96,7 +96,7 @@ func (c *Client) explain(err error, secret string) error {
 		} else {
 			e.Reason, e.Remedy = providers.Protocol, "see whether endpoints.login is right: "+c.c.Login
 		}
-		e.Err = errors.New(providers.Conceal(err.Error(), secret))
+		e.Err = providers.ConcealError(err, secret)
 		return e
 	}
 	var said struct {
@@ -133,7 +133,7 @@ func (c *Client) explain(err error, secret string) error {
 	if len(said.Codes) == 0 {
 		return e
 	}
-	e.Err = &Refused{Codes: said.Codes, Trace: said.Trace}
+	e.Err = &Refused{Codes: said.Codes, Trace: providers.Conceal(said.Trace, secret)}
 	for _, code := range said.Codes {
 		if code == 65001 {
 			e.Reason = providers.Authentication

@@ -186,14 +186,14 @@ func (c *Client) once(ctx context.Context, r Request, target, token string, body
 	e := &providers.Error{Op: r.Op, Subject: r.Subject, Reason: providers.Unreachable, Remedy: "see whether " + c.Base + " can be reached from here, and run the command again"}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		e.Err = https.WithoutURL(err)
+		e.Err = https.WithoutURL(err, token)
 		return e
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read, or is given up
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:
-		e.Err = https.WithoutURL(err)
+		e.Err = https.WithoutURL(err, token)
 		return e
 	case len(text) > maxBody:
 		e.Reason, e.Err = providers.Protocol, fmt.Errorf("the answer is longer than %d octets", maxBody)
@@ -253,6 +253,6 @@ func (c *Client) refusal(e *providers.Error, r Request, resp *http.Response, bod
 	if c.Explain != nil {
 		c.Explain(e, r, resp.StatusCode, body)
 	}
-	e.Server = providers.Conceal(e.Server, token)
+	e.Server, e.Err = providers.Conceal(e.Server, token), providers.ConcealError(e.Err, token) // Explain has unpacked what was packed
 	return e
 }
