@@ -1,13 +1,9 @@
 package imap
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net/mail"
-	"net/textproto"
 	"slices"
 	"strings"
 	"time"
@@ -89,10 +85,6 @@ func (h Host) folders(ctx context.Context, a providers.Account) ([]providers.Fol
 	}
 	return folders, nil
 }
-
-// recipientFields are where a delivery leaves the address it was for: the first
-// three are written by mail servers, the last two by the sender.
-var recipientFields = []string{"Delivered-To", "X-Original-To", "Envelope-To", "To", "Cc"}
 
 // Recipients reads the header fields Delivered-To, X-Original-To,
 // Envelope-To, To and Cc of the newest messages (highest UIDs) of each folder. Addresses come
@@ -179,31 +171,4 @@ func (s *Session) newest(ctx context.Context, sel Selected, limit int) (string, 
 		}
 		from = 1
 	}
-}
-
-// recipients returns the addresses of a header, each once, in lower case.
-func recipients(header []byte) []string {
-	// The header ends with an empty line, but not at every server.
-	r := textproto.NewReader(bufio.NewReader(bytes.NewReader(append(bytes.TrimRight(header, "\r\n"), "\r\n\r\n"...))))
-	fields, _ := r.ReadMIMEHeader() // what could be read of a malformed one counts
-	var out []string
-	add := func(address string) {
-		address = strings.ToLower(strings.Trim(strings.TrimSpace(address), "<>"))
-		if strings.Count(address, "@") == 1 && !strings.ContainsAny(address, " \t\"(),;") && !slices.Contains(out, address) {
-			out = append(out, address)
-		}
-	}
-	for _, name := range recipientFields {
-		for _, value := range fields.Values(name) {
-			list, err := mail.ParseAddressList(value)
-			if err != nil {
-				add(value) // a bare address is what servers write
-				continue
-			}
-			for _, a := range list {
-				add(a.Address)
-			}
-		}
-	}
-	return out
 }

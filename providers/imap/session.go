@@ -355,7 +355,12 @@ func (s *Session) step() error {
 func (s *Session) data(resp wire.Response) error {
 	switch resp.Type {
 	case "BYE":
-		return s.fail(refusal("stay logged in", s.user+" at "+s.host, resp.Status))
+		e := refusal("stay logged in", s.user+" at "+s.host, resp.Status)
+		if e.Reason == providers.Refused {
+			// Words that nobody knows: that this session ends says nothing against the next one.
+			e.Reason, e.Remedy = providers.Unreachable, ""
+		}
+		return s.fail(e)
 	case "EXISTS":
 		s.exists = resp.Number
 	case "EXPUNGE":

@@ -30,6 +30,7 @@ type folder struct {
 	fetch      []pending
 	numbers    map[uint32]uint64 // of these messages by UID, where one may be in several folders
 	flags      []flagChange
+	merged     bool // flags were all brought over
 }
 
 // pending is a message to copy. It is small, because there may be a million.

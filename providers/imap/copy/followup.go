@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/mxodus/mxodus/providers"
@@ -118,16 +119,15 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 	return later
 }
 
-// leaveOpen keeps the folders on the list whose changes of flags were not all made: the next pass looks at them again.
+// leaveOpen takes the folders off the list whose changes of flags were all made. At the others, and at all of them where it doesn't come to
+// this, the next pass looks again.
 func (r *run) leaveOpen(done, void []flagChange) {
 	settled := map[int64]bool{}
 	for _, c := range append(done[:len(done):len(done)], void...) {
 		settled[c.id] = true
 	}
 	for _, f := range r.folders {
-		for _, c := range f.flags {
-			f.partial = f.partial || !settled[c.id]
-		}
+		f.merged = !slices.ContainsFunc(f.flags, func(c flagChange) bool { return !settled[c.id] })
 	}
 }
 

@@ -261,10 +261,10 @@ func (r *run) finish(ctx context.Context) error {
 	counts := r.result
 	return r.m.Update(ctx, func(t *manifest.Tx) error {
 		for _, f := range r.folders {
-			if !f.look.open && !f.partial && !f.failed {
+			if !f.look.open && !f.partial && !f.failed && len(f.flags) == 0 {
 				continue
 			}
-			f.Complete = !f.partial && !f.failed
+			f.Complete = !f.partial && !f.failed && (len(f.flags) == 0 || f.merged)
 			if f.Complete && f.seen != (manifest.Numbers{}) {
 				f.Numbers = f.seen
 			}

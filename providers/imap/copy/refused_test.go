@@ -41,6 +41,34 @@ func TestARefusedChangeOfFlagsIsMadeLater(t *testing.T) {
 	}
 }
 
+// TestASessionThatEndsInALoginSaysNothingOfAFolder: the target cuts the connection when flags are to be changed, and ends the next one in words that
+// nobody knows before it is of use. That is neither the refusal of a folder, after which the rest of the pass would count as done, nor one for good.
+func TestASessionThatEndsInALoginSaysNothingOfAFolder(t *testing.T) {
+	for name, start := range kinds {
+		t.Run(name, func(t *testing.T) {
+			src, dst := start(t)
+			src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one"), mail("INBOX", "two")})
+			b, m := meddledBench(t, src, dst)
+			b.engine.o.Clock = hurried{}
+			b.pass(providers.BeforeFlip)
+			store(t, src, "INBOX", 1, goimap.StoreFlagsAdd, goimap.FlagAnswered, goimap.FlagSeen)
+			chain := imaptest.NewChain(
+				imaptest.Link{Meddler: m, Fault: imaptest.Fault{Kind: imaptest.CutBeforeCommand, Verb: "UID STORE", At: 1}},
+				imaptest.Link{Meddler: m, Fault: imaptest.Fault{Kind: imaptest.ByeForCommand, At: 2, Text: "Autologout; idle for too long"}},
+			)
+			if _, err := b.try(providers.BeforeFlip); err != nil {
+				t.Errorf("a session that ended ends the pass: %v", err)
+			}
+			if n := len(chain.Struck()); n != 2 {
+				t.Fatalf("%d faults have struck: %q", n, chain.Struck())
+			}
+			b.pass(providers.BeforeFlip)
+			b.equal()
+			b.idle(providers.BeforeFlip)
+		})
+	}
+}
+
 // TestARefusedFolderIsNotMistakenForAnother: a server that refuses to open a folder may leave the one before open, as one that throttles does.
 // What was meant for the folder must not reach the other one.
 func TestARefusedFolderIsNotMistakenForAnother(t *testing.T) {

@@ -186,8 +186,10 @@ func (r *run) do(ctx context.Context, want int, jobs []job) error {
 	return context.Cause(ctx)
 }
 
+// healthy reports whether both connections are there and alive: without one, an error may be that of logging in again, which is about
+// everything.
 func (w *worker) healthy() bool {
-	return (w.src == nil || w.src.Err() == nil) && (w.dst == nil || w.dst.Err() == nil)
+	return w.src != nil && w.src.Err() == nil && w.dst != nil && w.dst.Err() == nil
 }
 
 // onlyThis reports whether an error is about one folder and says nothing of others.
