@@ -13,10 +13,35 @@ import (
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/microsoft365/exchange"
 	"github.com/mxodus/mxodus/providers/microsoft365/graph"
+	"github.com/mxodus/mxodus/providers/microsoft365/rest"
 )
 
-// Apply implements providers.Directory.
+// mostTries is how often one and the same write may end without an answer that says whether it was done.
+const mostTries = 5
+
+// Apply implements providers.Directory. After a write that may have been done, such as one that was
+// answered with 500, it begins anew: everything is looked at again, and what is missing is asked for.
 func (t *Tenant) Apply(ctx context.Context, c providers.DirectoryChange) error {
+	tries := map[[32]byte]int{} // each write has its own: a list of many members meets more of it
+	for {
+		err := t.change(ctx, c)
+		open, ok := errors.AsType[*rest.OpenError](err)
+		if !ok {
+			return err
+		}
+		tries[open.Request]++
+		n := tries[open.Request]
+		if n >= mostTries {
+			return err
+		}
+		if err := t.options.Clock.Sleep(ctx, time.Second<<(n-1)); err != nil {
+			return err
+		}
+	}
+}
+
+// change brings c about, as far as it isn't.
+func (t *Tenant) change(ctx context.Context, c providers.DirectoryChange) error {
 	q := c.Of
 	if len(q.Mailboxes)+len(q.Aliases)+len(q.Lists)+len(q.Forwarders) > 1 {
 		return fmt.Errorf("%s: one thing at a time", c.Kind)

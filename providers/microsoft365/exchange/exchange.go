@@ -91,7 +91,8 @@ func (c *Client) Run(ctx context.Context, mailbox, cmdlet string, p Params, out 
 			"X-AnchorMailbox": {anchor}, "X-CmdletName": {cmdlet}, "Parameter-Based-Routing": {"true"},
 			"Prefer": {"odata.maxpagesize=1000"}, "Accept": {"application/json; odata.metadata=minimal"},
 		},
-		Body: map[string]any{"CmdletInput": map[string]any{"CmdletName": cmdlet, "Parameters": p}},
+		Body:   map[string]any{"CmdletInput": map[string]any{"CmdletName": cmdlet, "Parameters": p}},
+		Effect: effect(cmdlet),
 	}
 	var all []json.RawMessage
 	seen := map[string]bool{}
@@ -132,6 +133,17 @@ func (c *Client) Run(ctx context.Context, mailbox, cmdlet string, p Params, out 
 		return &providers.Error{Op: cmdlet, Subject: subject, Reason: providers.Protocol, Err: fmt.Errorf("the answer can't be read: %w", err), Remedy: "the interface may have changed: set exchange = \"by_hand\", and report it"}
 	}
 	return nil
+}
+
+// effect is what a cmdlet does, by its verb. What Add- adds is there once, however often it is added.
+func effect(cmdlet string) rest.Effect {
+	switch verb, _, _ := strings.Cut(cmdlet, "-"); verb {
+	case "Get":
+		return rest.Reads
+	case "New":
+		return rest.Creates
+	}
+	return rest.Sets
 }
 
 // cutOff says that an answer isn't whole.

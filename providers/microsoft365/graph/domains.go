@@ -50,7 +50,7 @@ func (g *Client) Domain(ctx context.Context, name string) (d Domain, ok bool, er
 // CreateDomain adds a domain, not verified yet. One that the tenant has already is
 // none of CreateDomain's errors; one that another tenant holds is a Conflict.
 func (g *Client) CreateDomain(ctx context.Context, name string) error {
-	err := g.do(ctx, "add the domain", name, http.MethodPost, "/domains", map[string]string{"id": name}, nil)
+	err := g.create(ctx, "add the domain", name, "/domains", map[string]string{"id": name}, nil)
 	if err == nil {
 		return nil
 	}

@@ -115,9 +115,18 @@ func explain(e *providers.Error, r rest.Request, status int, body []byte) {
 	}
 }
 
-// do sends one request.
+// do sends one request that reads or sets.
 func (g *Client) do(ctx context.Context, op, subject, method, path string, body, out any) error {
-	return g.c.Do(ctx, rest.Request{Op: op, Subject: subject, Method: method, Path: path, Body: body}, out)
+	r := rest.Request{Op: op, Subject: subject, Method: method, Path: path, Body: body}
+	if method != http.MethodGet {
+		r.Effect = rest.Sets
+	}
+	return g.c.Do(ctx, r, out)
+}
+
+// create has something made in a collection.
+func (g *Client) create(ctx context.Context, op, subject, path string, body, out any) error {
+	return g.c.Do(ctx, rest.Request{Op: op, Subject: subject, Method: http.MethodPost, Path: path, Body: body, Effect: rest.Creates}, out)
 }
 
 // maxPages is far more than any list here has: a list without end is the service's mistake.

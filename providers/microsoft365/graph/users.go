@@ -132,7 +132,7 @@ func (g *Client) CreateUser(ctx context.Context, n NewUser) (User, error) {
 		body["usageLocation"] = n.Location
 	}
 	var u User
-	err := g.do(ctx, "create the user", n.Principal, http.MethodPost, "/users", body, &u)
+	err := g.create(ctx, "create the user", n.Principal, "/users", body, &u)
 	if e, ok := asError(err); ok {
 		e.Server = strings.ReplaceAll(e.Server, n.Password, "…")
 		if e.Reason == providers.Refused && CodeOf(err) == "Request_BadRequest" {

@@ -4,12 +4,14 @@
 //
 // A request may arrive twice: a service that answers 5xx may have done what it was asked
 // for before. Callers make only requests that can stand that: to read, to set, and to
-// create what may be there already.
+// create what may be there already. What creates is not sent again before its caller has
+// looked, and the last error of everything that writes says that it was left open.
 package rest
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,7 +59,30 @@ type Request struct {
 	Path    string // behind Base, or a whole URL, which has to be at the same host
 	Header  http.Header
 	Body    any // as JSON; nil = none
+	Effect  Effect
 }
+
+// Effect is what a request does.
+type Effect int
+
+// The effects.
+const (
+	Reads   Effect = iota
+	Sets           // the same again changes nothing
+	Creates        // the same again may be refused
+)
+
+// OpenError is in the chain of an Unreachable error when what was to be written may have been: no answer
+// came, or one that leaves it open. Look before doing it again.
+type OpenError struct {
+	Request [sha256.Size]byte // the same for the same request
+	Err     error
+}
+
+func (e *OpenError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what came in the place of an answer.
+func (e *OpenError) Unwrap() error { return e.Err }
 
 // Status is the HTTP status of a refusal; errors.As finds it.
 type Status int
@@ -80,7 +105,8 @@ const (
 
 // Do sends r and reads the answer into out, which may be nil. Errors are
 // *providers.Error. Throttled ones carry the wait when it is longer than Do waits itself;
-// Unreachable means that trying again didn't help, and that nobody knows whether it was done.
+// Unreachable means that trying again didn't help, which isn't tried with what creates, and that nobody
+// knows whether it was done: of what writes it is an *OpenError.
 func (c *Client) Do(ctx context.Context, r Request, out any) error {
 	target, err := c.url(r.Path)
 	if err != nil {
@@ -125,12 +151,17 @@ func (c *Client) Do(ctx context.Context, r Request, out any) error {
 		case e.Reason != providers.Unreachable:
 			return err
 		}
-		if try >= maxTries || wait > longestWait {
+		open := e.Reason == providers.Unreachable && r.Effect != Reads
+		if try >= maxTries || wait > longestWait || open && r.Effect == Creates {
+			if open {
+				e.Err = &OpenError{sha256.Sum256(append([]byte(r.Method+" "+target+" "), body...)), e.Err}
+			}
 			return err
 		}
 		if err := c.Clock.Sleep(ctx, wait); err != nil {
 			return err
 		}
+		renewed = false // a wait may be longer than a token lives
 	}
 }
 
