@@ -20,6 +20,10 @@ import (
 var updateScripts = flag.Bool("update", false, "write the screens that scripts compare with")
 
 func TestMain(m *testing.M) {
+	// The tests that run side by side wait for phases and name servers far more than they compute.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"mxodus": main})
 }
 
