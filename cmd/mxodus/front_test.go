@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,9 +29,10 @@ type front struct {
 	quotes bool // refuses, and quotes
 	path   string
 	reads  bool // reading requests get through all the same
-	turn   int  // which refusal comes next
+	turn   int  // which refusal comes next: of each status once in each round, in another shape than in the round before
 	lines  []string
 	seen   map[string]bool // credentials of requests that got through
+	told   []string        // those that were quoted
 }
 
 // startFront stands before backend.
@@ -80,6 +82,13 @@ func (f *front) has(secret string) bool {
 	return f.seen[secret]
 }
 
+// quoted reports whether a credential of that begin was quoted.
+func (f *front) quoted(begin string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.told, func(c string) bool { return strings.HasPrefix(c, begin) })
+}
+
 var quotingStatus = []int{400, 401, 403, 404, 409, 302, 200, 422}
 
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -105,7 +114,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.lines = append(f.lines, line)
 	quotes, turn := f.quotes && strings.HasPrefix(r.URL.Path, f.path) && (!f.reads || r.Method != http.MethodGet), f.turn
-	if !quotes {
+	if quotes {
+		f.told = append(f.told, credentials...)
+	} else {
 		for _, c := range credentials {
 			f.seen[c] = c != ""
 		}
@@ -130,7 +141,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", "/elsewhere?token="+url.QueryEscape(words[:min(len(words), 300)]))
 	w.WriteHeader(quotingStatus[turn%len(quotingStatus)])
-	fmt.Fprintf(w, shapes[turn%len(shapes)], text, words)
+	fmt.Fprintf(w, shapes[(turn+turn/len(quotingStatus))%len(shapes)], text, words)
 }
 
 // quoted is a secret in the forms in which servers quote logins.

@@ -160,8 +160,8 @@ func (w *Workspace) refusal(address, account string, err error) error {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
-	_ = json.Unmarshal(answer.Body, &said)                                               // what is no JSON is told by its status
-	e.Server = providers.Conceal(strings.TrimSpace(said.Error + " " + said.Description)) // it may quote the assertion
+	_ = json.Unmarshal(answer.Body, &said) // what is no JSON is told by its status
+	e.Server = providers.Conceal(strings.TrimSpace(said.Error+" "+said.Description), https.Sent(answer.Response, "assertion"))
 	status := 0
 	if answer.Response != nil {
 		status = answer.Response.StatusCode

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -72,6 +73,28 @@ func Unreadable(body []byte, secret string, err error) error {
 	}
 	begins := []rune(text[:min(len(text), 4*200)])
 	return fmt.Errorf("the answer can't be read: %w; it begins %q", err, string(begins[:min(len(begins), 200)]))
+}
+
+// Sent is a field of the form that an answer's request had as its body, "" when that can't be told: an assertion, which libraries make and
+// send without showing it, and which the other side may quote.
+func Sent(resp *http.Response, field string) string {
+	if resp == nil || resp.Request == nil || resp.Request.GetBody == nil {
+		return ""
+	}
+	body, err := resp.Request.GetBody()
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = body.Close() }() // of memory
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return ""
+	}
+	form, err := url.ParseQuery(string(text))
+	if err != nil {
+		return ""
+	}
+	return form.Get(field)
 }
 
 // WithoutURL takes method and URL off an error of net/http: the caller says what was asked and where. Such errors quote what can't be

@@ -105,13 +105,14 @@ func (c *Client) explain(err error, secret string) error {
 		Trace       string `json:"trace_id"`
 	}
 	_ = json.Unmarshal(refusal.Body, &said) // what isn't JSON says nothing
+	assertion := https.Sent(refusal.Response, "client_assertion")
 	words, _, _ := strings.Cut(said.Description, "\r\n")
 	words, _, _ = strings.Cut(words, "\n")
 	if words == "" {
-		words = providers.Conceal(string(refusal.Body), secret)
+		words = providers.Conceal(string(refusal.Body), secret, assertion)
 		words = strings.TrimSpace(strings.ToValidUTF8(words[:min(len(words), 300)], "�"))
 	}
-	e.Server = providers.Conceal(words, secret)
+	e.Server = providers.Conceal(words, secret, assertion)
 	status := 0
 	if refusal.Response != nil {
 		status = refusal.Response.StatusCode
@@ -133,7 +134,7 @@ func (c *Client) explain(err error, secret string) error {
 	if len(said.Codes) == 0 {
 		return e
 	}
-	e.Err = &Refused{Codes: said.Codes, Trace: providers.Conceal(said.Trace, secret)}
+	e.Err = &Refused{Codes: said.Codes, Trace: providers.Conceal(said.Trace, secret, assertion)}
 	for _, code := range said.Codes {
 		if code == 65001 {
 			e.Reason = providers.Authentication
