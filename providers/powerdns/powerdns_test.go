@@ -1,6 +1,7 @@
 package powerdns_test
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/mxodus/mxodus/plan"
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/canary"
 	"github.com/mxodus/mxodus/providers/dns"
 	"github.com/mxodus/mxodus/providers/dns/hosted"
 	"github.com/mxodus/mxodus/providers/dns/hosted/hostedtest"
@@ -72,6 +74,29 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, err := powerdns.NewZone(acme, "", hostedtest.Ref, hostedtest.Secret("x"), hostedtest.NewClock()); err == nil {
 		t.Error("no endpoint: no error")
+	}
+}
+
+// TestKeyInAnswers: an answer that can't be used is quoted without the key, which debug pages and proxies send back with any status and in
+// any form.
+func TestKeyInAnswers(t *testing.T) {
+	const key = "Can4ry+/&=%7.of-powerdns"
+	inURL, inHex := url.QueryEscape(key), hex.EncodeToString([]byte(key))
+	s, z := open(t, acme, key)
+	for _, body := range []string{
+		`{"name": "` + key + `.", "rrsets": []}`, `{"name": "acme.example.", "rrsets": [{"name": "` + key + "..x" + `", "type": "MX", "records": []}]}`,
+		`["` + key + `", "` + inURL + `"]`, `{"name": "acme.example."} ` + inHex, "<html>" + key + " " + inURL + " " + inHex,
+	} {
+		for _, status := range []int{200, 422, 302} {
+			s.Answer(false, status, body)
+			_, err := z.Lookup(t.Context(), acme, "MX")
+			if err == nil {
+				t.Fatalf("%d %s: no error", status, body)
+			}
+			if found := canary.Leaks(map[string]string{"the error": err.Error()}, map[string]string{"the key": key}); len(found) > 0 {
+				t.Errorf("%d %s:\n%s", status, body, strings.Join(found, "\n"))
+			}
+		}
 	}
 }
 
