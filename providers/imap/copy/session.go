@@ -33,9 +33,13 @@ type session interface {
 	Close() error
 }
 
-// staleLogin is the refusal of a token after another one of the same account was taken: tokens end, and
-// hosts refuse good ones for a while (Exchange Online, after its permissions changed).
+// staleLogin is the refusal of a token that may be taken soon: another one of the same account was taken before, or it is one of the first few
+// refusals. Tokens end, and hosts refuse good ones for a while (Exchange Online, after its permissions changed). No account is locked
+// for a token, as it may be for a password.
 type staleLogin struct{ error }
+
+// tokenRefusals is how many refusals of tokens in a row are borne before one was taken.
+const tokenRefusals = 3
 
 func (e *staleLogin) Unwrap() error { return e.error }
 
@@ -46,7 +50,8 @@ type end struct {
 	account providers.Account
 	dial    func(context.Context) (session, error)
 	canary  bool
-	proven  atomic.Bool // a login has succeeded in this pass
+	proven  atomic.Bool  // a login has succeeded in this pass
+	refused atomic.Int32 // logins before
 }
 
 // newEnd makes the end of a mailbox at a host.
@@ -60,7 +65,7 @@ func newEnd(side string, d *imap.Dialer, address string, credentials plan.Secret
 		}
 		s, err := connect(ctx, e.account)
 		if err != nil {
-			if e.proven.Load() && d.Host.Auth == "xoauth2" && providers.ReasonOf(err) == providers.Authentication {
+			if d.Host.Auth == "xoauth2" && providers.ReasonOf(err) == providers.Authentication && (e.proven.Load() || e.refused.Add(1) <= tokenRefusals) {
 				err = &staleLogin{err}
 			}
 			return nil, err // not s: a nil *imap.Session in an interface is not nil

@@ -53,7 +53,8 @@ func (r *run) first(ctx context.Context) (*worker, error) {
 			func() error { _, err := w.target(ctx); return err },
 		)
 		reason := providers.ReasonOf(err)
-		if err == nil || attempt >= maxAttempts || tooLong(err) || reason != providers.Throttled && reason != providers.TooMany {
+		_, stale := errors.AsType[*staleLogin](err)
+		if err == nil || attempt >= maxAttempts || tooLong(err) || reason != providers.Throttled && reason != providers.TooMany && !stale {
 			return w, err
 		}
 		if err := r.sleep(ctx, delay(err, attempt), "the host wants us to wait"); err != nil {

@@ -47,6 +47,7 @@ type IMAPTrouble struct {
 	ThrottleFetches int           // every nth command that reads, with BAD
 	ThrottleLogins  int           // every nth login
 	RefuseLogins    int           // so many logins after the first are refused, although the token is good
+	RefuseFirst     int           // so many logins from the first on are refused, although the token is good
 	Backoff         time.Duration // the time that it names, 0 = 250 ms
 	SizeAsBAD       bool          // a message that is too large is "Command Argument Error. 11"
 	ErrorLimit      bool          // the tenth refusal ends the session
@@ -171,7 +172,7 @@ func (m *Mailboxes) login(o IMAPOptions, user, token string) (refusal, challenge
 	if every(m.logins, m.trouble.ThrottleLogins) {
 		return "NO " + m.busy(), ""
 	}
-	if m.logins > 1 && m.logins <= 1+m.trouble.RefuseLogins {
+	if m.logins <= m.trouble.RefuseFirst || m.logins > 1 && m.logins <= 1+m.trouble.RefuseLogins {
 		return "NO AUTHENTICATE failed.", ""
 	}
 	if m.dead[token] || o.Token != nil && !o.Token(user, token) {

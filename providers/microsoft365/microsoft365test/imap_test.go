@@ -407,3 +407,23 @@ func TestRenderKeepsContent(t *testing.T) {
 		}
 	}
 }
+
+// TestAFirstLoginThatIsRefused: a good token may be refused before any was taken, as for a while after permissions were given. It is tried
+// again, and a token that is refused for good still ends in its refusal.
+func TestAFirstLoginThatIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newTenancy(t, microsoft365test.IMAPTrouble{RefuseFirst: 3})
+	w.deliver("INBOX", message(0))
+	if r, err := w.copier().Run(t.Context()); err != nil || r.Copied != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	w.once("INBOX", 1)
+
+	w = newTenancy(t, microsoft365test.IMAPTrouble{RefuseFirst: 1000})
+	if _, err := w.copier().Run(t.Context()); providers.ReasonOf(err) != providers.Authentication {
+		t.Errorf("err = %v", err)
+	}
+	if n := w.mailboxes.Logins(); n > 10 {
+		t.Errorf("%d logins", n)
+	}
+}
