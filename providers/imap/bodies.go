@@ -135,7 +135,6 @@ type bodyReader struct {
 	open   map[uint32]*partial // by sequence number: incomplete so far
 	failed error               // of fn
 	broken error               // a response that could not be read
-	room   []byte              // for small messages, used again and again
 }
 
 // believable is the most octets that a body may have of which the server says that it has size. Servers are
@@ -181,11 +180,11 @@ func (b *bodyReader) data(resp wire.Response) error {
 		}
 		var room []byte
 		if b.complete(p) {
-			room = b.room // it is handed over before the next response is read
+			room = b.s.room // it is handed over before the next response is read
 		}
 		var err error
 		if p.body, err = keep(&whole{body}, body.Size, b.s.spool, room); err == nil && b.complete(p) && p.body.file == nil {
-			b.room = p.body.mem
+			b.s.room = p.body.mem
 		}
 		return err
 	})
@@ -329,7 +328,7 @@ func keep(body io.Reader, size int64, folder string, room []byte) (*spooled, err
 	s := &spooled{size: size}
 	if s.size <= keepInMemory {
 		if int64(cap(room)) < size {
-			room = make([]byte, size)
+			room = make([]byte, size, max(size, min(2*int64(cap(room)), keepInMemory)))
 		}
 		s.mem = room[:size]
 		if _, err := io.ReadFull(body, s.mem); err != nil {

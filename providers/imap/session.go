@@ -34,6 +34,7 @@ type Session struct {
 	host    string        // host:port, for messages
 	user    string
 	spool   string
+	room    []byte // for the body of a small message, used again and again
 
 	caps      map[string]bool
 	delimiter string   // "" = flat names
