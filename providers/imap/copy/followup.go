@@ -181,6 +181,32 @@ func (r *run) merges(ctx context.Context, t *target, changes []flagChange) (stor
 	return stores, messages, lostKeywords, nil
 }
 
+// there reports whether a target folder exists. That a list lacks it is not enough (a line may be lost): only the folder's own refusal
+// says that its users deleted it.
+func (r *run) there(ctx context.Context, w *worker, t *target) (bool, error) {
+	t.mu.Lock()
+	listed := t.listed
+	t.mu.Unlock()
+	if listed {
+		return true, nil
+	}
+	dst, err := w.target(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = dst.Examine(ctx, t.Raw)
+	switch {
+	case err == nil:
+		t.mu.Lock()
+		t.listed = true
+		t.mu.Unlock()
+		return true, nil
+	case dst.Err() != nil, passing(err) && providers.ReasonOf(err) != providers.NotFound:
+		return false, err
+	}
+	return false, nil
+}
+
 // prepareByID prepares target folders; those that are not there any more are nil.
 func (r *run) prepareByID(ctx context.Context, w *worker, ids []int64) (targets []*target, refused map[*target]error, err error) {
 	targets = make([]*target, len(ids))
@@ -190,7 +216,11 @@ func (r *run) prepareByID(ctx context.Context, w *worker, ids []int64) (targets 
 		if err != nil {
 			return nil, nil, err
 		}
-		if t.listed {
+		there, err := r.there(ctx, w, t)
+		if err != nil {
+			return nil, nil, err
+		}
+		if there {
 			targets[i] = t
 			open = append(open, t)
 		}
