@@ -78,12 +78,15 @@ func (r *run) audit(ctx context.Context) error {
 	}})
 }
 
-// lookAgain finds those copies whose UIDs the audit has found to be wrong.
+// lookAgain finds those copies whose UIDs the audit has found to be wrong, and copies anew what isn't there: with flags that are stored afterwards.
 func (r *run) lookAgain(ctx context.Context) error {
 	if !r.misled.Load() {
 		return nil
 	}
-	return r.copyAll(ctx)
+	if err := r.copyAll(ctx); err != nil {
+		return err
+	}
+	return r.mergeFlags(ctx)
 }
 
 // group takes the messages of target folders that are looked at together: of as many folders as it takes for auditAtOnce messages. It returns

@@ -29,8 +29,7 @@ type folder struct {
 	missing    map[uint32]bool  // the source did not deliver them
 	fetch      []pending
 	numbers    map[uint32]uint64 // of these messages by UID, where one may be in several folders
-	flags      []flagChange
-	merged     bool // flags were all brought over
+	flags      []flagChange      // still to be brought over
 }
 
 // pending is a message to copy. It is small, because there may be a million.

@@ -98,7 +98,6 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 	}); err != nil {
 		return err
 	}
-	r.leaveOpen(done, void)
 	if err := inGroups(done, func(group []flagChange) error {
 		return r.m.Update(ctx, func(t *manifest.Tx) error {
 			for _, c := range group {
@@ -111,6 +110,7 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 	}); err != nil {
 		return err
 	}
+	r.brought(done, void)
 	r.steps.Add(int64(len(done)))
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,15 +119,15 @@ func (r *run) storeFlags(ctx context.Context, w *worker, order []int64, byTarget
 	return later
 }
 
-// leaveOpen takes the folders off the list whose changes of flags were all made. At the others, and at all of them where it doesn't come to
-// this, the next pass looks again.
-func (r *run) leaveOpen(done, void []flagChange) {
+// brought takes changes of flags off the folders' lists: those that were made, and those that have no place any more. A folder with any left is
+// looked at again by the next pass.
+func (r *run) brought(done, void []flagChange) {
 	settled := map[int64]bool{}
 	for _, c := range append(done[:len(done):len(done)], void...) {
 		settled[c.id] = true
 	}
 	for _, f := range r.folders {
-		f.merged = !slices.ContainsFunc(f.flags, func(c flagChange) bool { return !settled[c.id] })
+		f.flags = slices.DeleteFunc(f.flags, func(c flagChange) bool { return settled[c.id] })
 	}
 }
 

@@ -264,7 +264,7 @@ func (r *run) finish(ctx context.Context) error {
 			if !f.look.open && !f.partial && !f.failed && len(f.flags) == 0 {
 				continue
 			}
-			f.Complete = !f.partial && !f.failed && (len(f.flags) == 0 || f.merged)
+			f.Complete = !f.partial && !f.failed && len(f.flags) == 0
 			if f.Complete && f.seen != (manifest.Numbers{}) {
 				f.Numbers = f.seen
 			}

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +65,48 @@ func TestASessionThatEndsInALoginSaysNothingOfAFolder(t *testing.T) {
 			}
 			b.pass(providers.BeforeFlip)
 			b.equal()
+			b.idle(providers.BeforeFlip)
+		})
+	}
+}
+
+// TestAFolderThatAListLacksIsNotDeleted: a line of the target's list is lost. Changes of flags in that folder are made all the same; what
+// its users have deleted really stays deleted, and holds up no pass.
+func TestAFolderThatAListLacksIsNotDeleted(t *testing.T) {
+	for name, start := range kinds {
+		t.Run(name, func(t *testing.T) {
+			src, dst := start(t)
+			src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one"), mail("Work", "two"), mail("Gone", "three")})
+			b, m := meddledBench(t, src, dst)
+			b.pass(providers.BeforeFlip)
+			if err := dst.client(t).Delete("Gone").Wait(); err != nil {
+				t.Fatal(err)
+			}
+			lost := 0
+			m.Lie(func(_ string, response []byte) []byte {
+				if s := string(response); strings.HasPrefix(s, "* LIST ") && (strings.Contains(s, "INBOX") || strings.Contains(s, "Work")) {
+					lost++
+					return nil
+				}
+				return response
+			})
+			for _, folder := range []string{"INBOX", "Work", "Gone"} {
+				store(t, src, folder, 1, goimap.StoreFlagsAdd, goimap.FlagAnswered, goimap.FlagSeen)
+			}
+			b.pass(providers.BeforeFlip)
+			m.Lie(nil)
+			if lost < 2 {
+				t.Fatalf("%d lines were lost", lost)
+			}
+			got := dst.read(t)
+			for _, folder := range []string{"INBOX", "Work"} {
+				if mails := got[folder]; len(mails) != 1 || !slices.Contains(mails[0].Flags, `\answered`) {
+					t.Errorf("%s: %+v", folder, mails)
+				}
+			}
+			if len(got["Gone"]) != 0 {
+				t.Errorf("what its users have deleted is there again: %+v", got["Gone"])
+			}
 			b.idle(providers.BeforeFlip)
 		})
 	}

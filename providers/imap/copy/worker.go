@@ -57,7 +57,7 @@ func (r *run) first(ctx context.Context) (*worker, error) {
 		if err == nil || attempt >= maxAttempts || tooLong(err) || reason != providers.Throttled && reason != providers.TooMany && !stale {
 			return w, err
 		}
-		if err := r.sleep(ctx, delay(err, attempt), "the host wants us to wait"); err != nil {
+		if err := r.sleep(ctx, delay(err, attempt), "trying again after: "+err.Error()); err != nil {
 			return nil, err
 		}
 	}
