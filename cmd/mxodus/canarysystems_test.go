@@ -13,16 +13,10 @@ import (
 	libdnsapi "github.com/libdns/libdns"
 
 	"github.com/mxodus/mxodus/plan"
-	"github.com/mxodus/mxodus/providers/cloudflare/cloudflaretest"
-	"github.com/mxodus/mxodus/providers/digitalocean/digitaloceantest"
-	"github.com/mxodus/mxodus/providers/dns/hosted/hostedtest"
 	"github.com/mxodus/mxodus/providers/google_workspace/googletest"
-	"github.com/mxodus/mxodus/providers/hetzner/hetznertest"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
-	"github.com/mxodus/mxodus/providers/ionos/ionostest"
 	"github.com/mxodus/mxodus/providers/libdns"
 	"github.com/mxodus/mxodus/providers/microsoft365/microsoft365test"
-	"github.com/mxodus/mxodus/providers/powerdns/powerdnstest"
 	"github.com/mxodus/mxodus/providers/smtp/smtptest"
 )
 
@@ -128,28 +122,7 @@ func refused(f *folder, fr *front) {
 // canaryZones has a key for each host of zones.
 func canaryZones(t *testing.T, all *canaries) {
 	w := startPlain(t)
-	for kind, start := range map[string]func(zone string) (url, key string, store *hostedtest.Store){
-		"cloudflare": func(z string) (string, string, *hostedtest.Store) {
-			s := cloudflaretest.Start(t, z)
-			return s.URL, cloudflaretest.Token, s.Store
-		},
-		"digitalocean": func(z string) (string, string, *hostedtest.Store) {
-			s := digitaloceantest.Start(t, z)
-			return s.URL, digitaloceantest.Token, s.Store
-		},
-		"hetzner": func(z string) (string, string, *hostedtest.Store) {
-			s := hetznertest.Start(t, z)
-			return s.URL, hetznertest.Token, s.Store
-		},
-		"ionos": func(z string) (string, string, *hostedtest.Store) {
-			s := ionostest.Start(t, z)
-			return s.URL, ionostest.Key, s.Store
-		},
-		"powerdns": func(z string) (string, string, *hostedtest.Store) {
-			s := powerdnstest.Start(t, z)
-			return s.URL, powerdnstest.Key, s.Store
-		},
-	} {
+	for kind, start := range zoneDoubles(t) {
 		url, secret, store := start("acme.example.")
 		for _, set := range []plan.RRset{
 			{Name: "acme.example.", Type: "MX", TTL: 3600, Data: []string{"10 mx.old.example.", "20 mx2.old.example."}},

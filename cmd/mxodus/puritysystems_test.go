@@ -276,28 +276,7 @@ func TestReadingCommandsOnlyReadSystems(t *testing.T) {
 		w.read(f, append(slices.Clone(asking), offline...)...)
 		w.end(f, "DNS", "IMAP")
 	})
-	for kind, start := range map[string]func(zone string) (url, key string, store *hostedtest.Store){
-		"cloudflare": func(z string) (string, string, *hostedtest.Store) {
-			s := cloudflaretest.Start(t, z)
-			return s.URL, cloudflaretest.Token, s.Store
-		},
-		"digitalocean": func(z string) (string, string, *hostedtest.Store) {
-			s := digitaloceantest.Start(t, z)
-			return s.URL, digitaloceantest.Token, s.Store
-		},
-		"hetzner": func(z string) (string, string, *hostedtest.Store) {
-			s := hetznertest.Start(t, z)
-			return s.URL, hetznertest.Token, s.Store
-		},
-		"ionos": func(z string) (string, string, *hostedtest.Store) {
-			s := ionostest.Start(t, z)
-			return s.URL, ionostest.Key, s.Store
-		},
-		"powerdns": func(z string) (string, string, *hostedtest.Store) {
-			s := powerdnstest.Start(t, z)
-			return s.URL, powerdnstest.Key, s.Store
-		},
-	} {
+	for kind, start := range zoneDoubles(t) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			w := startPure(t)
@@ -351,4 +330,30 @@ func TestReadingCommandsOnlyReadSystems(t *testing.T) {
 		w.read(f, asking...)
 		w.end(f, "IMAP", "DNS")
 	})
+}
+
+// zoneDoubles start a double of each host of zones with an HTTP API, with an empty zone.
+func zoneDoubles(t *testing.T) map[string]func(zone string) (url, key string, store *hostedtest.Store) {
+	return map[string]func(zone string) (url, key string, store *hostedtest.Store){
+		"cloudflare": func(z string) (string, string, *hostedtest.Store) {
+			s := cloudflaretest.Start(t, z)
+			return s.URL, cloudflaretest.Token, s.Store
+		},
+		"digitalocean": func(z string) (string, string, *hostedtest.Store) {
+			s := digitaloceantest.Start(t, z)
+			return s.URL, digitaloceantest.Token, s.Store
+		},
+		"hetzner": func(z string) (string, string, *hostedtest.Store) {
+			s := hetznertest.Start(t, z)
+			return s.URL, hetznertest.Token, s.Store
+		},
+		"ionos": func(z string) (string, string, *hostedtest.Store) {
+			s := ionostest.Start(t, z)
+			return s.URL, ionostest.Key, s.Store
+		},
+		"powerdns": func(z string) (string, string, *hostedtest.Store) {
+			s := powerdnstest.Start(t, z)
+			return s.URL, powerdnstest.Key, s.Store
+		},
+	}
 }

@@ -3,7 +3,6 @@ package https_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -23,14 +22,7 @@ const token = "dop_v1_canary_token_5f2c"
 
 // TestCertificates: servers that aren't who they should be get neither the token nor the body.
 func TestCertificates(t *testing.T) {
-	ours, err := tlstest.NewAuthority("authority")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := tlstest.Cases(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, cases := tlstest.Setup(t)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), ours.PEM, 0o600); err != nil {
 		t.Fatal(err)
@@ -41,11 +33,10 @@ func TestCertificates(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			wire := &tlstest.Wire{}
 			addr := tlstest.Listen(t, func(conn net.Conn) {
-				s := tls.Server(wire.Conn(conn), c.Config)
-				if s.Handshake() != nil {
+				inner := tlstest.Upgrade(wire, wire.Conn(conn), c.Config)
+				if inner == nil {
 					return
 				}
-				inner := wire.Conn(s)
 				head := make([]byte, 4096)
 				_, _ = inner.Read(head) // what comes is recorded
 				fmt.Fprint(inner, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")

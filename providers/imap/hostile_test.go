@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 	"github.com/mxodus/mxodus/providers"
 	inflicted "github.com/mxodus/mxodus/providers/faults"
 	"github.com/mxodus/mxodus/providers/imap"
+	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
 // attack is what a hostile server says in the place of an honest answer to the command with this tag.
@@ -308,24 +308,7 @@ func TestHonestServer(t *testing.T) {
 // in bounded time with an error that holds no secret and no control
 // character, and memory stays bounded.
 func TestHostileServer(t *testing.T) {
-	var peak atomic.Uint64
-	done, sampled := make(chan struct{}), make(chan struct{})
-	runtime.GC()
-	var before runtime.MemStats
-	runtime.ReadMemStats(&before)
-	go func() {
-		defer close(sampled)
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(25 * time.Millisecond):
-				var now runtime.MemStats
-				runtime.ReadMemStats(&now)
-				peak.Store(max(peak.Load(), now.HeapAlloc))
-			}
-		}
-	}()
+	rose := imaptest.WatchHeap()
 	cases := 0
 	names := []string{"greeting"}
 	for _, s := range stages {
@@ -372,11 +355,10 @@ func TestHostileServer(t *testing.T) {
 			}
 		}
 	})
-	close(done)
-	<-sampled
+	most := rose()
 	inflicted.Count(t, "hostile conversations", cases)
-	t.Logf("%d cases, at most %d MiB of memory", cases, peak.Load()>>20)
-	if peak.Load() > before.HeapAlloc+150<<20 {
-		t.Errorf("memory rose to %d MiB", peak.Load()>>20)
+	t.Logf("%d cases, at most %d MiB more of memory", cases, most>>20)
+	if most > 150<<20 {
+		t.Errorf("memory rose by %d MiB", most>>20)
 	}
 }

@@ -78,21 +78,11 @@ func refusedLogin(t *testing.T, d *imap.Dialer, wire *tlstest.Wire, words string
 
 // TestCertificates: servers that aren't who they should be get no password, whether TLS begins at once or by STARTTLS.
 func TestCertificates(t *testing.T) {
-	ours, err := tlstest.NewAuthority("authority")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := tlstest.Cases(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, cases := tlstest.Setup(t)
 	for mode, before := range map[plan.TLSMode]func(c net.Conn){
 		plan.TLSImplicit: func(net.Conn) {},
 		plan.TLSStart: func(c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] hi\r\n")
-			line := readOctets(c)
-			tag, _, _ := strings.Cut(line, " ")
-			fmt.Fprintf(c, "%s OK begin\r\n", tag)
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] hi\r\n", "TAG OK begin\r\n")
 		},
 	} {
 		bad := 0
@@ -102,11 +92,9 @@ func TestCertificates(t *testing.T) {
 				addr := tlstest.Listen(t, func(conn net.Conn) {
 					conn = wire.Conn(conn)
 					before(conn)
-					s := tls.Server(conn, c.Config)
-					if s.Handshake() != nil {
+					if conn = tlstest.Upgrade(wire, conn, c.Config); conn == nil {
 						return
 					}
-					conn = wire.Conn(s)
 					if mode == plan.TLSImplicit {
 						fmt.Fprint(conn, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hi\r\n")
 					}
@@ -129,37 +117,17 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// readOctets reads a line and nothing beyond it.
-func readOctets(c net.Conn) string {
-	var line []byte
-	for b := make([]byte, 1); !strings.HasSuffix(string(line), "\n"); {
-		if _, err := c.Read(b); err != nil {
-			return string(line)
-		}
-		line = append(line, b[0])
-	}
-	return string(line)
-}
-
 // TestStartTLSTricks: whatever stands between says before TLS is up, the password isn't said in the clear, and what it has said counts for
 // nothing afterwards.
 func TestStartTLSTricks(t *testing.T) {
-	ours, err := tlstest.NewAuthority("authority")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := tlstest.Cases(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, cases := tlstest.Setup(t)
 	good := cases[0].Config
 	// upgrade has TLS begin, and says hello in it with those capabilities.
 	upgrade := func(wire *tlstest.Wire, c net.Conn, capabilities string) {
-		s := tls.Server(c, good)
-		if s.Handshake() != nil {
+		inner := tlstest.Upgrade(wire, c, good)
+		if inner == nil {
 			return
 		}
-		inner := wire.Conn(s)
 		for br := bufio.NewReader(inner); ; {
 			line, err := br.ReadString('\n')
 			if err != nil {
@@ -180,40 +148,26 @@ func TestStartTLSTricks(t *testing.T) {
 		words string
 	}{
 		{"stripped from the capabilities", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(c), " ")
-			fmt.Fprintf(c, "%s BAD unknown command\r\n", tag)
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] hi\r\n", "TAG BAD unknown command\r\n")
 			agreeable(c)
 		}, "unknown command"},
 		{"refused with NO", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN SASL-IR] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(c), " ")
-			fmt.Fprintf(c, "%s NO not today\r\n", tag)
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN SASL-IR] hi\r\n", "TAG NO not today\r\n")
 			agreeable(c)
 		}, "not today"},
 		{"refused with BYE", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK hi\r\n")
-			readOctets(c)
-			fmt.Fprint(c, "* BYE too busy for TLS\r\n")
+			tlstest.Converse(c, "* OK hi\r\n", "* BYE too busy for TLS\r\n")
 		}, "too busy"},
 		{"agreed to, and the talk goes on in the clear", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(c), " ")
-			fmt.Fprintf(c, "%s OK begin\r\n", tag)
-			readOctets(c)
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] no need\r\n")
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n", "TAG OK begin\r\n", "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] no need\r\n")
 			agreeable(c)
 		}, "TLS"},
 		{"data behind the answer", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(c), " ")
-			fmt.Fprintf(c, "%s OK begin\r\n* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] injected\r\nT1 OK injected\r\n", tag)
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n", "TAG OK begin\r\n* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] injected\r\nT1 OK injected\r\n")
 			upgrade(wire, c, "IMAP4rev1")
 		}, "in the clear"},
 		{"data behind the answer, a moment later", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(c), " ")
-			fmt.Fprintf(c, "%s OK begin\r\n", tag)
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n", "TAG OK begin\r\n")
 			time.Sleep(20 * time.Millisecond)
 			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] injected\r\n")
 			upgrade(wire, c, "IMAP4rev1")
@@ -229,7 +183,7 @@ func TestStartTLSTricks(t *testing.T) {
 		{"BYE for a greeting", func(_ *tlstest.Wire, c net.Conn) { fmt.Fprint(c, "* BYE no\r\n") }, "no"},
 		{"never answered", func(_ *tlstest.Wire, c net.Conn) {
 			fmt.Fprint(c, "* OK hi\r\n")
-			readOctets(c)
+			tlstest.ReadLine(c)
 			for range 2000 {
 				if _, err := fmt.Fprint(c, "* OK wait\r\n"); err != nil {
 					return
@@ -238,7 +192,7 @@ func TestStartTLSTricks(t *testing.T) {
 		}, "STARTTLS"},
 		{"answered with a line without end", func(_ *tlstest.Wire, c net.Conn) {
 			fmt.Fprint(c, "* OK hi\r\n")
-			readOctets(c)
+			tlstest.ReadLine(c)
 			for range 2000 {
 				if _, err := fmt.Fprint(c, strings.Repeat("x", 1000)); err != nil {
 					return
@@ -246,9 +200,7 @@ func TestStartTLSTricks(t *testing.T) {
 			}
 		}, "beyond all bounds"},
 		{"LOGINDISABLED once TLS is up", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN SASL-IR] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(c), " ")
-			fmt.Fprintf(c, "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\n%s OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] begin\r\n", tag)
+			tlstest.Converse(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN SASL-IR] hi\r\n", "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\nTAG OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] begin\r\n")
 			upgrade(wire, c, "IMAP4rev1 LOGINDISABLED AUTH=XOAUTH2")
 		}, "LOGINDISABLED"},
 	} {
@@ -263,9 +215,7 @@ func TestStartTLSTricks(t *testing.T) {
 		wire := &tlstest.Wire{}
 		addr := tlstest.Listen(t, func(conn net.Conn) {
 			conn = wire.Conn(conn)
-			fmt.Fprint(conn, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=CRAM-MD5] hi\r\n")
-			tag, _, _ := strings.Cut(readOctets(conn), " ")
-			fmt.Fprintf(conn, "%s OK [CAPABILITY IMAP4rev1 AUTH=CRAM-MD5] begin\r\n", tag)
+			tlstest.Converse(conn, "* OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=CRAM-MD5] hi\r\n", "TAG OK [CAPABILITY IMAP4rev1 AUTH=CRAM-MD5] begin\r\n")
 			upgrade(wire, conn, "IMAP4rev1 AUTH=PLAIN SASL-IR")
 		})
 		_, err := toServer(t, addr, plan.TLSStart, ours.PEM).Connect(t.Context(), providers.Account{Address: "anna@acme.example"})

@@ -3,7 +3,6 @@ package smtp
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,18 +29,6 @@ func submission(t *testing.T, addr net.Addr, mode plan.TLSMode, ca []byte) *Noti
 		t.Fatal(err)
 	}
 	return n
-}
-
-// lineOf reads a line and nothing beyond it.
-func lineOf(c net.Conn) string {
-	var line []byte
-	for b := make([]byte, 1); !strings.HasSuffix(string(line), "\n"); {
-		if _, err := c.Read(b); err != nil {
-			return string(line)
-		}
-		line = append(line, b[0])
-	}
-	return strings.TrimSpace(string(line))
 }
 
 // takesAll answers EHLO with that extension and everything else with success.
@@ -81,22 +68,11 @@ func refusedSubmission(t *testing.T, n *Notifier, wire *tlstest.Wire, words stri
 
 // TestCertificates: servers that aren't who they should be get neither password nor mail.
 func TestCertificates(t *testing.T) {
-	ours, err := tlstest.NewAuthority("authority")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := tlstest.Cases(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, cases := tlstest.Setup(t)
 	for mode, before := range map[plan.TLSMode]func(c net.Conn){
 		plan.TLSImplicit: func(net.Conn) {},
 		plan.TLSStart: func(c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "220 go\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n", "220 go\r\n")
 		},
 	} {
 		bad := 0
@@ -106,11 +82,9 @@ func TestCertificates(t *testing.T) {
 				addr := tlstest.Listen(t, func(conn net.Conn) {
 					conn = wire.Conn(conn)
 					before(conn)
-					s := tls.Server(conn, c.Config)
-					if s.Handshake() != nil {
+					if conn = tlstest.Upgrade(wire, conn, c.Config); conn == nil {
 						return
 					}
-					conn = wire.Conn(s)
 					if mode == plan.TLSImplicit {
 						fmt.Fprint(conn, "220 hi\r\n")
 					}
@@ -134,18 +108,10 @@ func TestCertificates(t *testing.T) {
 // TestStartTLSTricks: whatever stands between says before TLS is up, password and mail aren't said in the clear, and what it has said
 // counts for nothing afterwards.
 func TestStartTLSTricks(t *testing.T) {
-	ours, err := tlstest.NewAuthority("authority")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := tlstest.Cases(ours)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ours, cases := tlstest.Setup(t)
 	upgrade := func(wire *tlstest.Wire, c net.Conn, extension string) {
-		s := tls.Server(c, cases[0].Config)
-		if s.Handshake() == nil {
-			takesAll(wire.Conn(s), extension)
+		if inner := tlstest.Upgrade(wire, c, cases[0].Config); inner != nil {
+			takesAll(inner, extension)
 		}
 	}
 	tricks := 0
@@ -163,66 +129,36 @@ func TestStartTLSTricks(t *testing.T) {
 			takesAll(c, "XXXXXXXA")
 		}, "offers no STARTTLS"},
 		{"EHLO refused", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "500 what?\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "500 what?\r\n")
 		}, "what?"},
 		{"refused for now", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "454 4.7.0 TLS not available due to temporary reason\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", "454 4.7.0 TLS not available due to temporary reason\r\n")
 			takesAll(c, "AUTH PLAIN")
 		}, "TLS not available"},
 		{"refused", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "502 5.5.1 not implemented\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", "502 5.5.1 not implemented\r\n")
 			takesAll(c, "AUTH PLAIN")
 		}, "not implemented"},
 		{"agreed to, and the talk goes on in the clear", func(_ *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "220 go\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250 AUTH PLAIN\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n", "220 go\r\n", "250-me\r\n250 AUTH PLAIN\r\n")
 			takesAll(c, "AUTH PLAIN")
 		}, "TLS"},
 		{"data behind the answer", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250 STARTTLS\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "220 go\r\n250-me\r\n250 AUTH PLAIN\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250 STARTTLS\r\n", "220 go\r\n250-me\r\n250 AUTH PLAIN\r\n")
 			upgrade(wire, c, "SIZE")
 		}, "in clear"},
 		{"data behind the answer, a moment later", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250 STARTTLS\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "220 go\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250 STARTTLS\r\n", "220 go\r\n")
 			time.Sleep(20 * time.Millisecond)
 			fmt.Fprint(c, "250-me\r\n250 AUTH PLAIN\r\n")
 			upgrade(wire, c, "SIZE")
 		}, "TLS"},
 		{"answered before it was asked for", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250 STARTTLS\r\n220 go\r\n250 AUTH PLAIN\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250 STARTTLS\r\n220 go\r\n250 AUTH PLAIN\r\n")
 			takesAll(c, "AUTH PLAIN")
 		}, "in clear"},
 		{"logins offered before TLS alone", func(wire *tlstest.Wire, c net.Conn) {
-			fmt.Fprint(c, "220 hi\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "250-me\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n")
-			lineOf(c)
-			fmt.Fprint(c, "220 go\r\n")
+			tlstest.Converse(c, "220 hi\r\n", "250-me\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n", "220 go\r\n")
 			upgrade(wire, c, "SIZE")
 		}, "log in"},
 		{"turned away", func(_ *tlstest.Wire, c net.Conn) { fmt.Fprint(c, "554 5.7.1 no service for you\r\n") }, "no service"},
@@ -238,11 +174,7 @@ func TestStartTLSTricks(t *testing.T) {
 		wire := &tlstest.Wire{}
 		addr := tlstest.Listen(t, func(conn net.Conn) {
 			conn = wire.Conn(conn)
-			fmt.Fprint(conn, "220 hi\r\n")
-			lineOf(conn)
-			fmt.Fprint(conn, "250-me\r\n250-AUTH CRAM-MD5\r\n250 STARTTLS\r\n")
-			lineOf(conn)
-			fmt.Fprint(conn, "220 go\r\n")
+			tlstest.Converse(conn, "220 hi\r\n", "250-me\r\n250-AUTH CRAM-MD5\r\n250 STARTTLS\r\n", "220 go\r\n")
 			upgrade(wire, conn, "AUTH PLAIN")
 		})
 		if err := submission(t, addr, plan.TLSStart, ours.PEM).Check(t.Context()); err != nil || strings.Count(wire.Heard(), "EHLO") != 2 {

@@ -15,7 +15,9 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/mxodus/mxodus/providers/canary"
@@ -55,6 +57,50 @@ func NewAuthority(name string) (*Authority, error) {
 	}
 	c, err := x509.ParseCertificate(der)
 	return &Authority{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), c, key}, err
+}
+
+// Setup is an authority, and the servers for clients that trust it.
+func Setup(tb testing.TB) (*Authority, []Case) {
+	tb.Helper()
+	ours, err := NewAuthority("authority")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cases, err := Cases(ours)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ours, cases
+}
+
+// Upgrade has TLS begin on c as the server, and notes in wire what is said inside. It is nil when the client turned away.
+func Upgrade(wire *Wire, c net.Conn, config *tls.Config) net.Conn {
+	s := tls.Server(c, config)
+	if s.Handshake() != nil {
+		return nil
+	}
+	return wire.Conn(s)
+}
+
+// ReadLine reads a line and nothing beyond it, "" at the end of the connection.
+func ReadLine(c net.Conn) string {
+	var line []byte
+	for b := make([]byte, 1); !bytes.HasSuffix(line, []byte("\n")); {
+		if _, err := c.Read(b); err != nil {
+			return ""
+		}
+		line = append(line, b[0])
+	}
+	return strings.TrimRight(string(line), "\r\n")
+}
+
+// Converse says greeting, and then an answer to each line that it hears. TAG in an answer is the first word of that line, which is IMAP's tag.
+func Converse(c net.Conn, greeting string, answers ...string) {
+	fmt.Fprint(c, greeting)
+	for _, a := range answers {
+		tag, _, _ := strings.Cut(ReadLine(c), " ")
+		fmt.Fprint(c, strings.ReplaceAll(a, "TAG", tag))
+	}
 }
 
 func template(name string) *x509.Certificate {
@@ -246,11 +292,7 @@ func (c wired) Read(p []byte) (int, error) {
 }
 
 // Listen serves each connection with play until the test ends, on loopback.
-func Listen(tb interface {
-	Helper()
-	Fatal(...any)
-	Cleanup(func())
-}, play func(c net.Conn)) net.Addr {
+func Listen(tb testing.TB, play func(c net.Conn)) net.Addr {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
