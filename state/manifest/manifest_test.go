@@ -206,6 +206,9 @@ func TestMovedAndDeletedMessages(t *testing.T) {
 	if list, _ := d.Waiting(ctx, f.ID); len(list) != 1 || list[0].UID != 1 {
 		t.Errorf("waiting: %+v", list)
 	}
+	if folders, err := d.FoldersWaiting(ctx); err != nil || len(folders) != 1 || !folders[f.ID] {
+		t.Errorf("folders with waiting messages: %v, %v", folders, err)
+	}
 	counts, err := d.Counts(ctx)
 	if err != nil || counts[Claimed] != 1 || counts[Seen] != 1 {
 		t.Errorf("counts %v, %v", counts, err)

@@ -195,6 +195,24 @@ func (d *DB) Doubts(ctx context.Context) ([]Message, error) {
 	return d.list(ctx, "state IN (2, 3) AND staging IS NULL ORDER BY at, id")
 }
 
+// FoldersWaiting returns the folders for which Waiting returns any.
+func (d *DB) FoldersWaiting(ctx context.Context) (map[int64]bool, error) {
+	rows, err := d.read.QueryContext(ctx, "SELECT DISTINCT folder FROM message WHERE state=1 AND vanished=0")
+	if err != nil {
+		return nil, d.wrap(err)
+	}
+	defer rows.Close()
+	set := map[int64]bool{}
+	for rows.Next() {
+		var folder int64
+		if err := rows.Scan(&folder); err != nil {
+			return nil, d.wrap(err)
+		}
+		set[folder] = true
+	}
+	return set, d.wrap(rows.Err())
+}
+
 // Waiting returns the messages of a folder in state Seen that the source
 // still has.
 func (d *DB) Waiting(ctx context.Context, folder int64) ([]Message, error) {

@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -91,6 +92,48 @@ func TestDeltaPasses(t *testing.T) {
 			check("everything", providers.PassResult{Copied: 1, Flags: 1, Moved: 1, Deleted: 1})
 		})
 	}
+}
+
+// TestCostsDoNotGrowWithFolders counts durable commits, and waits for the target's answers, of a pass that finds one new message and one change of flags in each
+// of many folders.
+func TestCostsDoNotGrowWithFolders(t *testing.T) {
+	const folders = 60
+	src, dst := memories(t)
+	some := func(subject string) (list []imaptest.GeneratedMail) {
+		for i := range folders {
+			list = append(list, mail(fmt.Sprintf("F%02d", i), fmt.Sprint(subject, i)))
+		}
+		return list
+	}
+	src.fill(t, some("old"))
+	// The target is far: while it has the first, all others come.
+	far := imaptest.NewProxy(t, dst.address, 50*time.Millisecond)
+	b := newBench(t, src, server{address: fmt.Sprintf("127.0.0.1:%d", far.Port())}, t.TempDir(), nil)
+	b.dst = dst
+	commits := 0
+	b.engine.around = func(done bool) {
+		if done {
+			commits++
+		}
+	}
+	if r := b.pass(providers.BeforeFlip); r.Copied != folders {
+		t.Fatalf("first pass: %+v", r)
+	}
+	src.fill(t, some("new"))
+	for i := range folders {
+		store(t, src, fmt.Sprintf("F%02d", i), 1, goimap.StoreFlagsAdd, goimap.FlagFlagged)
+	}
+	commits = 0
+	b.targetTraffic.take()
+	if r := b.pass(providers.BeforeFlip); r.Copied != folders || r.Flags != folders {
+		t.Fatalf("second pass: %+v", r)
+	}
+	if turns := b.targetTraffic.take(); commits > folders/2 || turns > folders {
+		t.Errorf("%d commits and %d waits for the target, for %d folders with something new in each", commits, turns, folders)
+	} else {
+		t.Logf("%d commits, %d waits for the target", commits, turns)
+	}
+	b.equal()
 }
 
 // TestThreeWayMergeKeepsTheTargetsOwnFlags changes different flags on both sides.

@@ -227,14 +227,20 @@ func (r *run) copyAll(ctx context.Context) error {
 
 // refill puts messages that wait for another try on their folders' lists and returns how many wait in all.
 func (r *run) refill(ctx context.Context) (int, error) {
+	waiting, err := r.m.FoldersWaiting(ctx)
+	if err != nil {
+		return 0, err
+	}
 	n := 0
 	for _, f := range r.folders {
 		if f.failed {
 			continue
 		}
-		rows, err := r.m.Waiting(ctx, f.ID)
-		if err != nil {
-			return 0, err
+		var rows []manifest.Message
+		if waiting[f.ID] {
+			if rows, err = r.m.Waiting(ctx, f.ID); err != nil {
+				return 0, err
+			}
 		}
 		unlisted := map[uint32]bool{}
 		for _, m := range rows {

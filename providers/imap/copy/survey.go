@@ -14,9 +14,11 @@ import (
 // enumerateAll looks at all source folders that have to be looked at: in one go, and
 // those in which something is out of the ordinary one by one.
 func (r *run) enumerateAll(ctx context.Context) error {
-	// What an attempt has answered is not asked by the next.
+	// While the source is asked what is in its folders, the target's are made and opened. What can't be done now is tried again when
+	// it is needed, and told then. What an attempt has answered is not asked by the next.
 	if err := r.do(ctx, 1, []job{func(ctx context.Context, w *worker) error {
-		return both(func() error { return r.surveyAll(ctx, w) }, func() error { r.prepareAhead(ctx, w); return nil })
+		expected := r.expected()
+		return both(func() error { return r.surveyAll(ctx, w) }, func() error { _, _ = r.prepare(ctx, w, expected); return nil })
 	}}); err != nil {
 		return err
 	}
@@ -57,16 +59,16 @@ func (r *run) surveyAll(ctx context.Context, w *worker) error {
 	}
 }
 
-// prepareAhead makes and opens the target's folders of those that were never copied, while the source is asked what is in them. What can't be
-// done now is tried again when there is something to copy, and told then.
-func (r *run) prepareAhead(ctx context.Context, w *worker) {
-	var list []*target
+// expected are the target's folders that will be written to, as far as the numbers of the source's tell: those of folders that were never
+// copied, and of those in which something is new or has changed. One that its users have deleted is made again only for new messages.
+func (r *run) expected() (list []*target) {
 	for _, f := range r.folders {
-		if f.Target == 0 && !f.failed {
+		news := f.look.open && f.target.listed && (r.spec.Mode == providers.BeforeFlip || f.now.UIDNext > f.Numbers.UIDNext)
+		if (f.Target == 0 || news) && !f.failed {
 			list = append(list, f.target)
 		}
 	}
-	_, _ = r.prepare(ctx, w, list)
+	return list
 }
 
 // stage is how far the survey of a folder is.

@@ -10,8 +10,8 @@ import (
 	"github.com/mxodus/mxodus/state/manifest"
 )
 
-// writer appends messages at the target, in batches of one folder each. Before a batch is
-// sent, its intents are made durable, in the same commit as the claims of those answered
+// writer appends messages at the target, in batches of one folder each. Before batches are
+// sent, their intents are made durable, in one commit with the claims of those answered
 // since; while the server works on some batches, the next are collected and sent.
 type writer struct {
 	r     *run
@@ -20,10 +20,10 @@ type writer struct {
 	dst   session
 	items <-chan *item
 
-	held    *item                      // the next one, of another folder than the batch
 	backlog []*item                    // refused for now, to be sent again
-	batch   []*item                    // being collected, of one folder
-	octets  int64                      // of batch
+	batches []*batch                   // being collected, to be sent together
+	load    int                        // messages of batches
+	octets  int64                      // of batches
 	flights []flight                   // sent and not answered, oldest first
 	flying  int64                      // octets of flights
 	unheard int                        // messages of flights
@@ -33,6 +33,17 @@ type writer struct {
 	streak  int                        // refusals in a row that are not about the message
 	waits   int                        // in a row, without a message taken between
 	staged  int                        // messages in the staging folder
+}
+
+// batch is what is appended by one command: messages of one folder.
+type batch struct {
+	f     *folder
+	items []*item
+
+	// Where they are sent, decided when they are.
+	raw     string
+	window  uint32
+	staging int64
 }
 
 // flight is a batch on its way.
@@ -86,25 +97,25 @@ func (w *writer) unload(ctx context.Context) error {
 
 // close gives back the bodies that were not sent.
 func (w *writer) close() {
-	rest := append(w.backlog, w.batch...)
-	if w.held != nil {
-		rest = append(rest, w.held)
+	rest := w.backlog
+	for _, b := range w.batches {
+		rest = append(rest, b.items...)
 	}
 	for _, it := range rest {
 		it.body.close()
 	}
-	w.backlog, w.batch, w.held = nil, nil, nil
+	w.backlog, w.batches, w.load, w.octets = nil, nil, 0, 0
 }
 
 func (w *writer) loop(ctx context.Context) error {
-	for open := true; open || len(w.flights) > 0 || len(w.backlog) > 0 || len(w.batch) > 0 || w.held != nil; {
+	for open := true; open || len(w.flights) > 0 || len(w.backlog) > 0 || len(w.batches) > 0; {
 		var err error
 		if open, err = w.fill(ctx, open); err != nil {
 			return err
 		}
-		full := len(w.batch) >= w.room() || w.octets >= batchOctets || len(w.batch) > 0 && w.other()
 		switch {
-		case full || len(w.batch) > 0 && len(w.flights) == 0:
+		// A batch behind which there is one of another folder grows no more, and nothing is gained by holding it back.
+		case w.full() || len(w.batches) > 1 || len(w.batches) > 0 && len(w.flights) == 0:
 			if err := w.send(ctx); err != nil {
 				return err
 			}
@@ -139,17 +150,12 @@ func (w *writer) loop(ctx context.Context) error {
 	return nil
 }
 
-// fill adds to the batch what is there already, without waiting.
+// full reports whether as much is collected as is sent together.
+func (w *writer) full() bool { return w.load >= w.room() || w.octets >= batchOctets }
+
+// fill collects what is there already, without waiting.
 func (w *writer) fill(ctx context.Context, open bool) (bool, error) {
-	for len(w.batch) < w.room() && w.octets < batchOctets {
-		if len(w.batch) > 0 && w.other() {
-			return open, nil
-		}
-		if w.held != nil && len(w.backlog) == 0 {
-			w.add(w.held)
-			w.held = nil
-			continue
-		}
+	for !w.full() {
 		if len(w.backlog) > 0 {
 			w.add(w.backlog[0])
 			w.backlog = w.backlog[1:]
@@ -173,18 +179,14 @@ func (w *writer) fill(ctx context.Context, open bool) (bool, error) {
 	return open, nil
 }
 
-// other reports whether the next message is for another folder than the batch.
-func (w *writer) other() bool {
-	next := w.held
-	if len(w.backlog) > 0 {
-		next = w.backlog[0]
-	}
-	return next != nil && next.f != w.batch[0].f
-}
-
 func (w *writer) add(it *item) {
-	w.batch = append(w.batch, it)
-	w.octets += it.row.Size
+	n := len(w.batches)
+	if n == 0 || w.batches[n-1].f != it.f {
+		w.batches = append(w.batches, &batch{f: it.f})
+		n++
+	}
+	w.batches[n-1].items = append(w.batches[n-1].items, it)
+	w.load, w.octets = w.load+1, w.octets+it.row.Size
 	w.folder = it.f.Name
 }
 
@@ -211,11 +213,7 @@ func (w *writer) admit(ctx context.Context, it *item) error {
 		return err
 	}
 	if old == nil {
-		if len(w.batch) > 0 && w.batch[0].f != it.f {
-			w.held = it
-		} else {
-			w.add(it)
-		}
+		w.add(it)
 		return nil
 	}
 	it.body.close()
@@ -254,12 +252,12 @@ func (w *writer) commit(ctx context.Context) error {
 	return nil
 }
 
-// send makes the batch's intents durable and sends it.
+// send makes the intents of the batches durable and sends them.
 func (w *writer) send(ctx context.Context) error {
 	if err := w.r.stopped(); err != nil {
 		return err
 	}
-	for len(w.flights) > 0 && (w.dst.Worn() || w.unheard+len(w.batch) > w.dst.Tolerance() || len(w.batch) > w.tempo.room(w.unheard)) {
+	for len(w.flights) > 0 && (w.dst.Worn() || w.unheard+w.load > w.dst.Tolerance() || w.load > w.tempo.room(w.unheard)) {
 		if err := w.land(ctx); err != nil {
 			return err
 		}
@@ -267,58 +265,72 @@ func (w *writer) send(ctx context.Context) error {
 	if w.dst.Worn() {
 		return errWorn
 	}
-	if err := w.r.e.paceOf(w.r.target).wait(ctx, len(w.batch), w.octets); err != nil {
+	if err := w.r.e.paceOf(w.r.target).wait(ctx, w.load, w.octets); err != nil {
 		return err
 	}
-	f := w.batch[0].f
-	raw, window, staging, err := w.way(ctx, f.target)
-	if err != nil {
-		return err
+	for _, b := range w.batches {
+		if err := w.way(ctx, b); err != nil {
+			return err
+		}
 	}
-	for _, it := range w.batch {
-		it.row.Window, it.row.Staging = window, staging
-		w.r.withoutLater(it)
-		w.ops = append(w.ops, w.intend(it))
+	for _, b := range w.batches {
+		for _, it := range b.items {
+			it.row.Window, it.row.Staging = b.window, b.staging
+			w.r.withoutLater(it)
+			w.ops = append(w.ops, w.intend(it))
+		}
 	}
 	if err := w.commit(ctx); err != nil {
 		return err
 	}
-	batch, octets := w.batch, w.octets
-	w.batch, w.octets = nil, 0
-	messages := make([]imap.Message, len(batch))
-	for i, it := range batch {
+	batches := w.batches
+	w.batches, w.load, w.octets = nil, 0, 0
+	for _, b := range batches {
+		w.start(ctx, b)
+	}
+	return nil
+}
+
+// start sends a batch whose intents are durable. When the connection is gone, its answer says so.
+func (w *writer) start(ctx context.Context, b *batch) {
+	octets := int64(0)
+	messages := make([]imap.Message, len(b.items))
+	for i, it := range b.items {
 		it.p.settled = true
+		octets += it.row.Size
 		messages[i] = imap.Message{Flags: it.flags, InternalDate: it.row.InternalDate, Size: it.row.Size, Body: it.body.open(), Binary: it.body.binary}
 	}
-	wait, err := w.dst.StartAppend(ctx, raw, messages)
+	wait, err := w.dst.StartAppend(ctx, b.raw, messages)
 	if wait == nil {
-		unsent := make([]imap.Appended, len(batch))
+		unsent := make([]imap.Appended, len(b.items))
 		for i := range unsent {
 			unsent[i].Unsent = true
 		}
 		wait = func() ([]imap.Appended, error) { return unsent, err }
 	}
-	w.flights = append(w.flights, flight{items: batch, octets: octets, staged: staging != 0, wait: wait})
-	w.flying, w.unheard = w.flying+octets, w.unheard+len(batch)
-	return nil
+	w.flights = append(w.flights, flight{items: b.items, octets: octets, staged: b.staging != 0, wait: wait})
+	w.flying, w.unheard = w.flying+octets, w.unheard+len(b.items)
 }
 
-// way is where messages for t are sent: to its place, or to the staging folder of the connection.
-func (w *writer) way(ctx context.Context, t *target) (raw string, window uint32, staging int64, err error) {
+// way decides where a batch is sent: to its place, or to the staging folder of the connection.
+func (w *writer) way(ctx context.Context, b *batch) error {
+	t := b.f.target
 	if t.staged && !w.r.unstaged.Load() {
 		s, err := w.w.stage(ctx, w.dst)
 		switch {
 		case err == nil:
-			w.staged += len(w.batch)
-			return s.Raw, 0, s.ID, nil
+			w.staged += len(b.items)
+			b.raw, b.window, b.staging = s.Raw, 0, s.ID
+			return nil
 		case w.dst.Err() != nil || passing(err):
-			return "", 0, 0, err
+			return err
 		}
 		// Then as before the flip; what can't be told stays in doubt.
 		w.r.unstaged.Store(true)
 		w.r.refusedWith("no folder for staging can be made at the target: " + err.Error())
 	}
-	return t.Raw, t.window(), 0, nil
+	b.raw, b.window, b.staging = t.Raw, t.window(), 0
+	return nil
 }
 
 // pace tells the tempo how a batch went.
