@@ -309,7 +309,7 @@ func TestRollbackOfAFlipThatNeverArrived(t *testing.T) {
 		w, j, dir := newLettersWorld(), &memoryJournal{budget: -1}, t.TempDir()
 		agree(t, dir, p, "flip")
 		w.down = func(what string) error {
-			if what == "zone" && !NewRecord(p, j.entries).Flipped().IsZero() {
+			if entries, _ := j.Entries(t.Context(), 0); what == "zone" && !NewRecord(p, entries).Flipped().IsZero() {
 				return &providers.Error{Op: "update", Reason: providers.Uncertain}
 			}
 			return nil

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -61,33 +62,44 @@ func weeksOfTrouble(t *testing.T, seed uint64) {
 	w.both(200, w.mail.source)
 	clock := &jumpClock{}
 	j := &memoryJournal{budget: -1}
+	var mu sync.Mutex
 	wrong := map[string]int{}
-	unreachable := func(what string) error {
+	count := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
 		wrong[what]++
+	}
+	seldom := func(what string) bool { // some are asked a few times in all the weeks
+		mu.Lock()
+		defer mu.Unlock()
+		return wrong[what] < 2
+	}
+	unreachable := func(what string) error {
+		count(what)
 		return &providers.Error{Op: what, Reason: providers.Unreachable, Err: context.DeadlineExceeded}
 	}
 	w.down = func(what string) error {
-		if wrong[what] < 2 || trouble(seed, what, time.Now()) { // some are asked a few times in all the weeks
+		if seldom(what) || trouble(seed, what, time.Now()) {
 			return unreachable(what)
 		}
 		return nil
 	}
-	dead := false
+	var dead atomic.Bool
 	w.mail.meets = func(_ string, message int) error {
 		now := time.Now()
 		switch {
-		case dead:
+		case dead.Load():
 			return errDied
 		case message == 0 && trouble(seed, "login", now):
-			wrong["login"]++
+			count("login")
 			return &providers.Error{Op: "log in", Reason: providers.Authentication, Server: "NO [AUTHENTICATIONFAILED] try later"}
 		case message == 0 && trouble(seed, "host", now):
 			return unreachable("host")
 		case message > 0 && trouble(seed, "token", now) && random.IntN(8) == 0:
-			wrong["token"]++ // it has expired in the middle of a pass, and no new one is to be had
+			count("token") // it has expired in the middle of a pass, and no new one is to be had
 			return &providers.Error{Op: "append", Reason: providers.Authentication, Server: "NO [EXPIRED] token expired"}
 		case trouble(seed, "throttled", now) && random.IntN(8) == 0:
-			wrong["throttled"]++
+			count("throttled")
 			return throttled("append")
 		}
 		return nil
@@ -131,7 +143,7 @@ func weeksOfTrouble(t *testing.T, seed uint64) {
 		case 0:
 			end = cancel
 		case 1:
-			j.budget, j.died = random.IntN(40), func() { dead = true; w.mu.Lock(); w.dead = true; w.mu.Unlock() }
+			j.budget, j.died = random.IntN(40), func() { dead.Store(true); w.mu.Lock(); w.dead = true; w.mu.Unlock() }
 		}
 		j.mu.Unlock()
 		timer := time.AfterFunc(limit, end)
@@ -158,9 +170,9 @@ func weeksOfTrouble(t *testing.T, seed uint64) {
 		out, err = e.Run(ctx)
 		timer.Stop()
 		cancel()
-		if dead {
+		if dead.Load() {
 			deaths++
-			dead = false
+			dead.Store(false)
 			w.mu.Lock()
 			w.dead = false
 			w.mu.Unlock()

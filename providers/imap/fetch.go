@@ -294,8 +294,11 @@ func (m *metaReader) finish() error {
 	return nil
 }
 
+// mostUnasked is how many octets of a message are passed over where none were asked for.
+const mostUnasked = 1 << 20
+
 // readItems reads "(UID 5 FLAGS () ...)" into p. Items that nobody asked for
-// are passed over. A body goes to body, which reads it or doesn't; nil passes over it.
+// are passed over. A body goes to body, which reads it or doesn't; nil passes over it, up to mostUnasked.
 func (s *Session) readItems(p *partial, body func(*wire.Body) error) error {
 	if err := s.r.Open(); err != nil {
 		return err
@@ -315,10 +318,14 @@ func (s *Session) readItems(p *partial, body func(*wire.Body) error) error {
 			if err != nil {
 				return err
 			}
-			if body != nil && !b.Absent {
+			switch {
+			case b.Absent:
+			case body != nil:
 				if err := body(b); err != nil {
 					return err
 				}
+			case b.Size > mostUnasked:
+				return wire.ErrTooLong
 			}
 			continue
 		case strings.HasPrefix(name, "BODY[HEADER"):

@@ -27,8 +27,8 @@ type attack struct {
 	says func(w *bufio.Writer, tag string)
 	// harmless: the honest answer follows, and the call may succeed.
 	harmless bool
-	// leaves is a stage at which the client leaves before it has read 64 MiB, "" = that is not counted.
-	leaves string
+	// leaves: at stages that read messages the client leaves before it has read 64 MiB.
+	leaves bool
 }
 
 // counted counts what is written.
@@ -68,7 +68,7 @@ var attacks = []attack{
 	{name: "a literal of 100 GB in a folder's name", says: endless("* LIST () \"/\" {100000000000}\r\n", strings.Repeat("x", 4096))},
 	{name: "a literal of 100 GB in a body", says: endless("* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0100\" RFC822.SIZE 5 BODY[] {100000000000}\r\n", strings.Repeat("x", 4096))},
 	{name: "a literal of 100 GB in a body before its UID", says: endless("* 1 FETCH (BODY[] {100000000000}\r\n", strings.Repeat("x", 4096))},
-	{name: "a body of 3 GB where 5 octets were announced", says: endless("* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0100\" RFC822.SIZE 5 BODY[] {3000000000}\r\n", strings.Repeat("x", 4096)), leaves: "reading a body"},
+	{name: "a body of 3 GB where 5 octets were announced", says: endless("* 1 FETCH (UID 7 FLAGS () INTERNALDATE \" 1-Jan-2020 00:00:00 +0100\" RFC822.SIZE 5 BODY[] {3000000000}\r\n", strings.Repeat("x", 4096)), leaves: true},
 	{name: "a literal beyond 64 bits", says: endless("* 1 FETCH (BODY[] {99999999999999999999999999}\r\n", strings.Repeat("x", 4096))},
 	{name: "a literal of less than nothing", says: endless("* 1 FETCH (BODY[] {-1}\r\n", strings.Repeat("x", 4096))},
 	{name: "literals without end", says: endless("* X ", strings.Repeat("{30}\r\n"+strings.Repeat("a", 30), 100))},
@@ -329,7 +329,7 @@ func TestHostileServer(t *testing.T) {
 					if !reached.Load() {
 						t.Fatalf("the server was never hostile: %v", err)
 					}
-					if n := written.Load(); a.leaves == stage && n > 64<<20 {
+					if n := written.Load(); a.leaves && strings.HasPrefix(stage, "reading") && n > 64<<20 {
 						t.Errorf("the client took %d octets", n)
 					}
 					if ctx.Err() != nil {
