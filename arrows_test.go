@@ -28,7 +28,7 @@ var layers = []struct {
 	{"plan/spf", nil, "a form of text"},
 	{"plan/trace", nil, "a form of text"},
 	{"plan/mailrecords", nil, "a form of text"},
-	{"plan/draft", []string{"=plan"}, "proposals are pure"},
+	{"plan/draft", []string{"=plan", "plan/spreadsheet"}, "proposals are pure"},
 	{"plan/spreadsheet", nil, "a form of text"},
 	{"plan/planfile", []string{"=plan", "plan/planner", "plan/inventory", "plan/literal"}, "reading and writing plans is pure"},
 	{"plan/planner", []string{"=plan", "plan/spf", "plan/mailrecords", "plan/inventory", "plan/timeline"}, "the planner is pure"},

@@ -286,6 +286,11 @@ func (g *generator) show() error {
 		}
 		fmt.Fprintf(&b, "  %-40s %s, most of them in %s\n", render.Escape(x.Address), counted(x.Messages, "message", "messages"), render.Escape(x.Mailbox))
 	}
+	for _, x := range g.out.Addresses {
+		if draft.Formula(x.Address) {
+			fmt.Fprintf(&b, "%s is not in drafts/aliases.csv, because spreadsheets would run it as a formula: declare an alias if it is a real address.\n", render.Escape(x.Address))
+		}
+	}
 	for _, w := range g.out.Written {
 		fmt.Fprintf(&b, "wrote %s\n", render.Escape(w))
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mxodus/mxodus/plan"
+	"github.com/mxodus/mxodus/plan/spreadsheet"
 )
 
 // Seen is what was found at the hosts and name servers.
@@ -131,14 +132,21 @@ func MailboxTable(seen Seen) []byte {
 }
 
 // AliasTable is a CSV file of the addresses without a home and the mailbox that
-// their mail lies in, in the form that aliases.csv has; nil when there are none.
+// their mail lies in, in the form that aliases.csv has; nil when there are none. Anybody can send mail to an address that a spreadsheet
+// would run as a formula: such addresses are left out.
 func AliasTable(addresses []Address) []byte {
 	rows := [][]string{{"alias", "address", "messages", "of them there"}}
 	for _, a := range addresses {
-		rows = append(rows, []string{a.Address, a.Mailbox, strconv.Itoa(a.Messages), strconv.Itoa(a.In)})
+		if !Formula(a.Address) {
+			rows = append(rows, []string{a.Address, a.Mailbox, strconv.Itoa(a.Messages), strconv.Itoa(a.In)})
+		}
 	}
 	return table(rows)
 }
+
+// Formula reports whether a spreadsheet would take an address for a formula. An apostrophe before it, as exports have, would make
+// another address of it here.
+func Formula(address string) bool { return spreadsheet.Guarded(address) != address }
 
 func table(rows [][]string) []byte {
 	if len(rows) < 2 {

@@ -64,6 +64,19 @@ func TestNextSPF(t *testing.T) {
 	}
 }
 
+// TestFormulasAreNoAliases: whoever sends mail to an address that a spreadsheet runs doesn't get it into a table.
+func TestFormulasAreNoAliases(t *testing.T) {
+	m := &plan.Migration{}
+	seen := Seen{Mailboxes: []Mailbox{{Address: "a@b.example", Recipients: map[string]int{`=cmd|'/c_calc'!a@b.example`: 9, "+49@b.example": 2, "old@b.example": 1}}}}
+	list := Addresses(m, seen)
+	if len(list) != 3 {
+		t.Fatalf("got %v", list)
+	}
+	if text := string(AliasTable(list)); text != "alias,address,messages,of them there\nold@b.example,a@b.example,1,1\n" {
+		t.Errorf("got %s", text)
+	}
+}
+
 // TestNothingToDraft: what is declared needs no draft, and what is missing in a declared
 // domain stands as a comment.
 func TestNothingToDraft(t *testing.T) {
