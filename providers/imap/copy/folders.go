@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
@@ -50,9 +51,10 @@ type target struct {
 	next   uint32 // what is sent from now on gets this UID or a higher one: as the folder was opened, since an APPENDUID may be wrong
 	synced bool   // its claims were held against its UIDVALIDITY in this pass
 	sel    imap.Selected
-	routed bool // staged is decided for sel
-	staged bool // new messages go by way of a staging folder
-	ready  bool // sel is from this pass and nothing has changed since, as far as we know
+	routed bool      // staged is decided for sel
+	staged bool      // new messages go by way of a staging folder
+	ready  bool      // sel is from this pass and nothing has changed since, as far as we know
+	opened time.Time // when sel was told
 
 	twice sync.Map // UIDs that the server has named for more than one message; not under mu, which may be held during a commit
 }

@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mxodus/mxodus/providers"
 	"github.com/mxodus/mxodus/providers/imap"
@@ -53,8 +54,19 @@ func (r *run) openTarget(ctx context.Context, w *worker, t *target) (imap.Select
 			return sel, err
 		}
 	}
-	t.synced, t.sel, t.ready, t.routed = true, sel, true, false
+	t.synced, t.sel, t.ready, t.routed, t.opened = true, sel, true, false, r.e.o.Clock.Now()
 	return sel, nil
+}
+
+// reliedOn is how long a target folder is taken for the one that was opened. Changes of flags, moves and deletions name messages by UID and are sent
+// without waiting to see whether the folder still has the UIDVALIDITY that these UIDs belong to: it is looked at shortly before.
+const reliedOn = 5 * time.Second
+
+// readyAt reports whether t needn't be opened again.
+func (t *target) readyAt(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ready && now.Sub(t.opened) < reliedOn
 }
 
 // writable refuses target folders that messages can't be put into for good.
@@ -76,11 +88,9 @@ func writable(t *target, sel imap.Selected) error {
 func (r *run) prepare(ctx context.Context, w *worker, list []*target) (refused map[*target]error, err error) {
 	var create, open, single []*target
 	asked := map[*target]bool{}
+	now := r.e.o.Clock.Now()
 	for _, t := range list {
-		t.mu.Lock()
-		ready := t.ready
-		t.mu.Unlock()
-		if !ready && !asked[t] {
+		if !asked[t] && !t.readyAt(now) {
 			asked[t] = true
 			open = append(open, t)
 		}
@@ -123,7 +133,7 @@ func (r *run) prepare(ctx context.Context, w *worker, list []*target) (refused m
 					t.mu.Lock()
 					defer t.mu.Unlock()
 					t.next = max(t.next, sel.UIDNext)
-					t.sel, t.routed = sel, false
+					t.sel, t.routed, t.opened = sel, false, now
 					opened++
 					if t.ID == 0 {
 						t.Baseline = manifest.Numbers{UIDValidity: sel.UIDValidity, UIDNext: sel.UIDNext, Messages: sel.Exists}

@@ -1,9 +1,18 @@
 package copy
 
 import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	goimap "github.com/emersion/go-imap/v2"
 
 	"github.com/mxodus/mxodus/providers"
+	"github.com/mxodus/mxodus/providers/imap"
 	"github.com/mxodus/mxodus/providers/imap/imaptest"
 )
 
@@ -57,6 +66,73 @@ func TestNewUIDsAtTheTargetMakeNoSecondCopies(t *testing.T) {
 	c, err := b.engine.compare(t.Context(), b.mailbox, b.source, b.to)
 	if err != nil || c.Source != 5 || c.Target != 4 || len(c.Missing) != 1 {
 		t.Errorf("compare: %+v, %v", c, err)
+	}
+}
+
+// changing is a target session before whose first message something happens.
+type changing struct {
+	session
+	once func()
+}
+
+func (x *changing) StartAppend(ctx context.Context, raw string, batch []imap.Message) (func() ([]imap.Appended, error), error) {
+	if x.once != nil {
+		x.once()
+		x.once = nil
+	}
+	return x.session.StartAppend(ctx, raw, batch)
+}
+
+// later is a clock that can be put forward.
+type later struct {
+	wallClock
+	ahead atomic.Int64
+}
+
+func (c *later) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// TestAFolderMadeAnewInALongPassLosesNothing: while a pass copies, the target's folder in which it is going to delete a message, and to change the flags of
+// another, is made anew by its user. Its messages have the same UIDs as ours had.
+func TestAFolderMadeAnewInALongPassLosesNothing(t *testing.T) {
+	t.Run("a deletion", func(t *testing.T) { madeAnew(t, false, "two[]") })
+	t.Run("a deletion and flags", func(t *testing.T) { madeAnew(t, true, `two[\flagged]`) })
+}
+
+func madeAnew(t *testing.T, flags bool, two string) {
+	src, dst := dovecots(t)
+	src.fill(t, []imaptest.GeneratedMail{mail("A", "one"), mail("A", "two"), mail("B", "three")})
+	b := newBench(t, src, dst, t.TempDir(), nil)
+	b.mailbox.Deletes = "mirror"
+	clock := &later{}
+	b.engine.o.Clock = clock
+	b.pass(providers.BeforeFlip)
+	expunge(t, src, "A", 1)
+	if flags {
+		store(t, src, "A", 2, goimap.StoreFlagsAdd, goimap.FlagFlagged)
+	}
+	src.fill(t, []imaptest.GeneratedMail{mail("B", "new")})
+	dial := b.to.dial
+	b.to.dial = func(ctx context.Context) (session, error) {
+		s, err := dial(ctx)
+		return &changing{s, func() {
+			replace(t, dst, "A", []imaptest.GeneratedMail{mail("A", "theirs"), mail("A", "theirs, too"), mail("A", "two")})
+			clock.ahead.Add(int64(time.Hour))
+		}}, err
+	}
+	if _, err := b.try(providers.BeforeFlip); err != nil {
+		t.Error(err)
+	}
+	names := map[string]string{}
+	for _, subject := range []string{"one", "two", "theirs", "theirs, too"} {
+		names[fmt.Sprintf("%x", sha256.Sum256(mail("A", subject).Octets))] = subject
+	}
+	var have []string
+	for _, m := range dst.read(t)["A"] {
+		have = append(have, fmt.Sprint(names[m.SHA256], m.Flags))
+	}
+	slices.Sort(have)
+	if want := []string{"theirs, too[]", "theirs[]", two}; !slices.Equal(have, want) {
+		t.Errorf("the target's folder holds %q, want %q", have, want)
 	}
 }
 
