@@ -22,15 +22,19 @@ func (d *Dialer) login(transport net.Conn, l *link, greeting string, who identit
 	client := imapclient.New(o, nil)
 	subject := who.name + " at " + d.Address()
 
-	if err := client.WaitGreeting(); err != nil {
+	err := client.WaitGreeting()
+	o.mu.Lock()
+	greet := o.greet
+	o.mu.Unlock()
+	if greet.Kind == "PREAUTH" { // also where the connection has ended since
 		o.Close()
-		return nil, d.openingError(l, o, subject, err)
-	}
-	if o.greet.Kind == "PREAUTH" {
-		o.Close()
-		return nil, &providers.Error{Op: "log in", Subject: subject, Reason: providers.Protocol, Server: o.greet.Words(),
+		return nil, &providers.Error{Op: "log in", Subject: subject, Reason: providers.Protocol, Server: greet.Words(),
 			Err:    errors.New("the server has logged somebody in without asking who"),
 			Remedy: "connect to a port that asks for a name and password"}
+	}
+	if err != nil {
+		o.Close()
+		return nil, d.openingError(l, o, subject, err)
 	}
 	o.mu.Lock()
 	named := o.caps != ""
