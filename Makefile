@@ -59,7 +59,7 @@ TORTURE_ROUNDS ?= 8
 torture: servers
 	@$(COUNTS); code=0; \
 	shown='^(---|ok|FAIL|panic)|faults|cuts|kills|points|resident|again:|differences|without a fault'; \
-	$(GO) test -v -count 1 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy \
+	$(GO) test -v -count 1 -parallel 8 -timeout 240m -run '^(TestCutAtTaggedAnswers|TestKilledAtEachCommit|TestMemoryIsBoundedForAllMailboxes|TestFaults)$$' ./providers/imap/copy \
 		-all-points -fault-rounds $(TORTURE_ROUNDS) -fault-seed $$(date +%s) | grep -E "$$shown" || code=1; \
 	$(GO) test -v -count 1 -timeout 120m -run '^TestAPIFaults$$' ./providers/cloudflare ./providers/digitalocean ./providers/hetzner ./providers/ionos ./providers/microsoft365 ./providers/powerdns \
 		-fault-rounds $(TORTURE_ROUNDS) | grep -E "$$shown" || code=1; \

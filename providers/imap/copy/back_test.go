@@ -151,7 +151,7 @@ func TestAFolderThatPeopleMadeIsNoBaseline(t *testing.T) {
 // stored and nobody has heard of it.
 func TestDoubtsOfTheOtherDirectionAreSettledFirst(t *testing.T) {
 	src, dst := dovecots(t)
-	src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one"), mail("INBOX", "two")})
+	src.fill(t, []imaptest.GeneratedMail{mail("INBOX", "one")})
 	b := newBench(t, src, dst, t.TempDir(), nil)
 	b.die(b.to, dst, providers.BeforeFlip)
 	if r := b.pass(providers.CarryBack); r.Copied != 0 {
@@ -162,8 +162,8 @@ func TestDoubtsOfTheOtherDirectionAreSettledFirst(t *testing.T) {
 	b.idle(providers.AfterFlip)
 	b.pass(providers.CarryBack)
 	b.idle(providers.CarryBack)
-	holds(t, "the source", src, "INBOX one", "INBOX two", "INBOX new")
-	holds(t, "the target", dst, "INBOX one", "INBOX two", "INBOX new")
+	holds(t, "the source", src, "INBOX one", "INBOX new")
+	holds(t, "the target", dst, "INBOX one", "INBOX new")
 }
 
 // die makes a pass that ends, with its process as it were, when messages have been stored at s.

@@ -49,6 +49,13 @@ func newCutter(t testing.TB, to string, plan func() (up, down int64)) *cutter {
 
 func (c *cutter) port() int { return c.listener.Addr().(*net.TCPAddr).Port }
 
+// count is how often it has cut.
+func (c *cutter) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cuts
+}
+
 func (c *cutter) accept() {
 	for {
 		client, err := c.listener.Accept()
@@ -130,8 +137,8 @@ func TestCutConnectionsLoseAndDoubleNothing(t *testing.T) {
 			for try := 0; ; try++ {
 				r, err := b.try(providers.BeforeFlip)
 				if err == nil {
-					defer inflicted.Count(t, "faults", source.cuts+target.cuts)
-					t.Logf("%d cuts at the source, %d at the target: %+v", source.cuts, target.cuts, r)
+					defer inflicted.Count(t, "faults", source.count()+target.count())
+					t.Logf("%d cuts at the source, %d at the target: %+v", source.count(), target.count(), r)
 					break
 				}
 				t.Logf("try %d: %v", try, err)

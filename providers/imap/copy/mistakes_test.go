@@ -50,7 +50,7 @@ func TestASourceCutInAMessage(t *testing.T) {
 		}
 	}
 	source.mu.Lock()
-	cuts := source.cuts
+	cuts := source.count()
 	source.mu.Unlock()
 	if cuts < 5 {
 		t.Fatalf("only %d cuts", cuts)
