@@ -176,7 +176,7 @@ func testStatus(t testing.TB) Status {
 func testReport(t testing.TB) Report {
 	return Report{
 		Migration: "acme", Source: "ionos", Target: "imap.lab", Plan: "sha256:9f2c41d7aa00", Number: 3, Timezone: "Europe/Berlin", At: berlin(t, "2027-02-20 09:00"), Complete: true,
-		Phases: []PhaseTime{{plan.Provision, berlin(t, "2027-01-01 18:00"), berlin(t, "2027-01-01 19:00")}, {plan.Hold, berlin(t, "2027-01-16 18:00"), time.Time{}}, {Phase: plan.Decommission}},
+		Phases: []PhaseTime{{plan.Provision, berlin(t, "2027-01-01 18:00"), berlin(t, "2027-01-01 19:00")}, {plan.Flip, berlin(t, "2027-01-15 18:00"), berlin(t, "2027-01-15 18:05")}, {plan.Hold, berlin(t, "2027-01-16 18:00"), time.Time{}}, {Phase: plan.Decommission}},
 		Mailboxes: []MailboxReport{
 			{Source: "anna@acme.example", Target: "anna@acme.example", Messages: 1310, Copied: 1308, Quarantined: 2, Octets: 99_000_000,
 				Folders: []FolderReport{{"INBOX", "INBOX", 1000, 1000}, {"Gesendete Objekte", "Sent", 310, 308}}, Manifest: "archive/anna.jsonl", SHA256: "ab12"},
@@ -186,7 +186,7 @@ func testReport(t testing.TB) Report {
 			{Domain: "acme.example", Type: "CNAME", Name: "autodiscover", Before: []string{"3600 CNAME a.example."}}},
 		Quarantine: []Quarantined{{"anna@acme.example", hostile, 42, 160_000_000, "NO [TOOBIG] " + hostile, "quarantine/abc.eml"}},
 		ByHand:     []ByHandReport{{"retire/anna@acme.example", berlin(t, "2027-02-19 10:00"), "proven"}, {Step: "retire/host/ionos"}},
-		Approvals: []ApprovalReport{{"flip", []string{"kerstin@acme.example"}, berlin(t, "2027-01-15 18:00"), []string{"bulk_copy_complete"},
+		Approvals: []ApprovalReport{{"flip", []string{"kerstin@acme.example " + hostile}, berlin(t, "2027-01-15 18:00"), []string{"bulk_copy_complete"},
 			[]AgreedReport{{By: "kerstin@acme.example " + hostile, At: berlin(t, "2027-01-15 10:00"), Expires: berlin(t, "2027-01-16 10:00"), Number: 3, Plan: "sha256:9f2c41d7aa00"}}}, {Gate: "decommission"}},
 		Flipped: berlin(t, "2027-01-15 18:01"), Digests: []Digest{{"configuration", "sha256:c0ffee5e"}},
 		Checked: []CheckedReport{{"validate/mail/anna@acme.example", berlin(t, "2027-01-15 19:00"), "1308 of 1310 there, 2 in quarantine"}, {Step: "validate/dns/acme.example"}},
