@@ -321,15 +321,23 @@ func (t *Tx) Claim(id int64, uidValidity, uid uint32, at time.Time) error {
 	return err
 }
 
+// Find is Claim for a message in state Intent that was looked for and found: the server has never said that it took it. Its window stays, which
+// tells Withdraw.
+func (t *Tx) Find(id int64, uidValidity, uid uint32, at time.Time) error {
+	return t.one("claim what was found", `UPDATE message SET state=4, at=?, target_uidvalidity=?, target_uid=?, staging=NULL, staged_uid=NULL WHERE id=? AND state=2`,
+		at.UnixNano(), null(uidValidity), null(uid), id)
+}
+
 // Applied writes that the server took a message and did not say where.
 func (t *Tx) Applied(id int64, at time.Time) error {
 	return t.one("note an APPEND without UID", `UPDATE message SET state=3, at=? WHERE id=? AND state=2`, at.UnixNano(), id)
 }
 
 // Withdraw takes back the claim on a UID of a target folder, if there is one: the server has named it for another message, too, or never gave it
-// out. The message is at the target and has to be looked for, from where the folder's baseline ends.
+// out. A message that the server said it took is at the target and has to be looked for, from where the folder's baseline ends; one that was only
+// found there is in doubt as before, because what was found may have been another's copy.
 func (t *Tx) Withdraw(target int64, uidValidity, uid uint32, at time.Time) error {
-	_, err := t.tx.Exec(`UPDATE message SET state=3, at=?, target_uidvalidity=NULL, target_uid=NULL,
+	_, err := t.tx.Exec(`UPDATE message SET state=CASE WHEN window IS NULL THEN 3 ELSE 2 END, at=?, target_uidvalidity=NULL, target_uid=NULL,
 		window=(SELECT CASE WHEN base_uidvalidity=uidvalidity THEN MAX(base_uidnext, 1) ELSE 1 END FROM target WHERE target.id=message.target)
 		WHERE target=? AND target_uidvalidity=? AND target_uid=? AND state=4`, at.UnixNano(), target, uidValidity, uid)
 	return t.d.wrap(err)

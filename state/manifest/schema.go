@@ -71,7 +71,7 @@ CREATE TABLE message (
 	vanished     INTEGER NOT NULL DEFAULT 0, -- the pass that found it gone at the source
 	at           INTEGER NOT NULL, -- when the state was entered
 	target       INTEGER REFERENCES target(id),
-	window       INTEGER,          -- the target's UIDNEXT when the intent was written
+	window       INTEGER,          -- the target's UIDNEXT when the intent was written; stays with a claim that no answer of the server's confirmed
 	target_uidvalidity INTEGER,
 	target_uid   INTEGER,
 	staging      INTEGER,          -- the staging folder it was sent to, while it is not known to be in its place

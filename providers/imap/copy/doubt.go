@@ -142,7 +142,11 @@ func (r *run) resolve(ctx context.Context, w *worker, targetID int64, doubts []m
 			var err error
 			switch uid := at[m.ID]; resolved(m.State, uid != 0, strange || use && gaps.from(m.Window)) {
 			case claim:
-				err = tx.Claim(m.ID, sel.UIDValidity, uid, now)
+				if m.State == manifest.Intent {
+					err = tx.Find(m.ID, sel.UIDValidity, uid, now)
+				} else {
+					err = tx.Claim(m.ID, sel.UIDValidity, uid, now)
+				}
 			case applied:
 				err = tx.Claim(m.ID, 0, 0, now)
 			case again:

@@ -98,3 +98,62 @@ func TestLateAppendsAreWaitedFor(t *testing.T) {
 		})
 	}
 }
+
+// misnamed is a target session that names UIDs which it never gave out.
+type misnamed struct{ session }
+
+func (x misnamed) StartAppend(ctx context.Context, raw string, batch []imap.Message) (func() ([]imap.Appended, error), error) {
+	wait, err := x.session.StartAppend(ctx, raw, batch)
+	return func() ([]imap.Appended, error) {
+		results, err := wait()
+		for i := range results {
+			results[i].UID += 1000
+		}
+		return results, err
+	}, err
+}
+
+// TestADoubtBesideAWrongUIDIsNotLost: one message never arrives, and its connection is lost. Of another one, of the same folder, a wrong UID is told, so that
+// its copy is equal to nothing that is known when the first is looked for there.
+func TestADoubtBesideAWrongUIDIsNotLost(t *testing.T) {
+	for name, second := range map[string]string{"another": "two", "the same": "one"} {
+		t.Run(name, func(t *testing.T) {
+			src, dst := memories(t)
+			src.fill(t, []imaptest.GeneratedMail{mail("Work", "one"), mail("Work", second)})
+			b := newBench(t, src, dst, t.TempDir(), nil)
+			b.engine.o.Clock = hurried{}
+			dial, sessions := b.to.dial, 0
+			b.to.dial = func(ctx context.Context) (session, error) {
+				s, err := dial(ctx)
+				if sessions++; err != nil || sessions > 2 {
+					return s, err
+				}
+				if sessions == 2 {
+					return misnamed{s}, nil
+				}
+				return &unheard{session: s}, nil
+			}
+			b.pass(providers.BeforeFlip)
+			b.pass(providers.BeforeFlip)
+			b.equal()
+			b.idle(providers.BeforeFlip)
+		})
+	}
+}
+
+// unheard is a target session that is lost in the middle of the first message.
+type unheard struct {
+	session
+	lost error
+}
+
+func (x *unheard) Err() error { return errors.Join(x.lost, x.session.Err()) }
+
+func (x *unheard) StartAppend(_ context.Context, _ string, batch []imap.Message) (func() ([]imap.Appended, error), error) {
+	x.lost = &imap.LostError{Host: "target", User: user, Err: io.ErrUnexpectedEOF}
+	results := make([]imap.Appended, len(batch))
+	for i := range results {
+		results[i].Unsent = i > 0
+	}
+	return func() ([]imap.Appended, error) { return results, x.lost }, nil
+}
