@@ -89,7 +89,9 @@ func (c *cutter) accept() {
 				}
 			})
 		}
-		pipe := func(to io.Writer, from io.Reader, limit int64) {
+		pipe := func(a, b net.Conn, limit int64) {
+			// Not as sockets: between those the system copies through pipes, which stay open in a pool until garbage is collected.
+			to, from := struct{ io.Writer }{a}, struct{ io.Reader }{b}
 			if limit < 0 {
 				io.Copy(to, from)
 				end(false)

@@ -49,10 +49,7 @@ func TestASourceCutInAMessage(t *testing.T) {
 			t.Fatalf("%+v, %v", r, err)
 		}
 	}
-	source.mu.Lock()
-	cuts := source.count()
-	source.mu.Unlock()
-	if cuts < 5 {
+	if cuts := source.count(); cuts < 5 {
 		t.Fatalf("only %d cuts", cuts)
 	}
 	b.equal()
