@@ -112,6 +112,7 @@ func TestWaysBetweenStates(t *testing.T) {
 		{"intend", func(tx *Tx, m *Message) error { c := *m; return tx.Intend(&c, at) }, []State{0, Seen}},
 		{"claim", func(tx *Tx, m *Message) error { return tx.Claim(m.ID, 9, 50, at) }, []State{Intent, Applied}},
 		{"claim without place", func(tx *Tx, m *Message) error { return tx.Claim(m.ID, 0, 0, at) }, []State{Intent, Applied}},
+		{"find", func(tx *Tx, m *Message) error { return tx.Find(m.ID, 9, 50, at) }, []State{Intent}},
 		{"applied", func(tx *Tx, m *Message) error { return tx.Applied(m.ID, at) }, []State{Intent}},
 		{"revert", func(tx *Tx, m *Message) error { return tx.Revert(m.ID, at) }, []State{Intent}},
 		{"quarantine", func(tx *Tx, m *Message) error { return tx.Quarantine(m.ID, Refusal{Reason: "x"}, at) }, []State{Intent}},
@@ -175,6 +176,16 @@ func TestAWithdrawnClaimIsLookedFor(t *testing.T) {
 	}
 	if got, err := d.Message(t.Context(), b.ID); err != nil || got.State != Claimed || got.TargetUID != 50 {
 		t.Errorf("the other one: %+v, %v", got, err)
+	}
+	// One that was never said to be there, and only found, may not be.
+	c := message(f, g, 5)
+	update(t, d, func(tx *Tx) error { return errors.Join(tx.Intend(c, at), tx.Find(c.ID, 9, 51, at)) })
+	if got, err := d.Message(t.Context(), c.ID); err != nil || got.State != Claimed || got.TargetUID != 51 {
+		t.Errorf("found: %+v, %v", got, err)
+	}
+	update(t, d, func(tx *Tx) error { return tx.Withdraw(g.ID, 9, 51, at) })
+	if got, err := d.Message(t.Context(), c.ID); err != nil || got.State != Intent || got.TargetUID != 0 || got.Window != g.Baseline.UIDNext {
+		t.Errorf("found, and not there: %+v, %v", got, err)
 	}
 }
 
