@@ -225,7 +225,7 @@ func (r *run) prepareByID(ctx context.Context, w *worker, ids []int64) (targets 
 			open = append(open, t)
 		}
 	}
-	refused, err = r.prepare(ctx, w, open)
+	refused, err = r.prepareChanges(ctx, w, open)
 	return targets, refused, err
 }
 

@@ -107,7 +107,7 @@ func (r *run) move(ctx context.Context, w *worker, moves []move) error {
 		m.old = old
 		routes[k].byUID[old.TargetUID] = m
 	}
-	refused, err := r.prepare(ctx, w, open)
+	refused, err := r.prepareChanges(ctx, w, open)
 	if err != nil {
 		return err
 	}

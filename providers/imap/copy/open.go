@@ -58,15 +58,19 @@ func (r *run) openTarget(ctx context.Context, w *worker, t *target) (imap.Select
 	return sel, nil
 }
 
-// reliedOn is how long a target folder is taken for the one that was opened. Changes of flags, moves and deletions name messages by UID and are sent
-// without waiting to see whether the folder still has the UIDVALIDITY that these UIDs belong to: it is looked at shortly before.
+// reliedOn is how long a target folder is taken for the one that was opened when messages are changed in it.
 const reliedOn = 5 * time.Second
 
-// readyAt reports whether t needn't be opened again.
-func (t *target) readyAt(now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ready && now.Sub(t.opened) < reliedOn
+// prepareChanges is prepare for folders in which messages are changed. Changes of flags, moves and deletions name messages by UID and are sent
+// without waiting to see whether the folder still has the UIDVALIDITY that these UIDs belong to: it is looked at shortly before.
+func (r *run) prepareChanges(ctx context.Context, w *worker, list []*target) (refused map[*target]error, err error) {
+	now := r.e.o.Clock.Now()
+	for _, t := range list {
+		t.mu.Lock()
+		t.ready = t.ready && now.Sub(t.opened) < reliedOn
+		t.mu.Unlock()
+	}
+	return r.prepare(ctx, w, list)
 }
 
 // writable refuses target folders that messages can't be put into for good.
@@ -88,9 +92,11 @@ func writable(t *target, sel imap.Selected) error {
 func (r *run) prepare(ctx context.Context, w *worker, list []*target) (refused map[*target]error, err error) {
 	var create, open, single []*target
 	asked := map[*target]bool{}
-	now := r.e.o.Clock.Now()
 	for _, t := range list {
-		if !asked[t] && !t.readyAt(now) {
+		t.mu.Lock()
+		ready := t.ready
+		t.mu.Unlock()
+		if !ready && !asked[t] {
 			asked[t] = true
 			open = append(open, t)
 		}
@@ -133,7 +139,7 @@ func (r *run) prepare(ctx context.Context, w *worker, list []*target) (refused m
 					t.mu.Lock()
 					defer t.mu.Unlock()
 					t.next = max(t.next, sel.UIDNext)
-					t.sel, t.routed, t.opened = sel, false, now
+					t.sel, t.routed, t.opened = sel, false, r.e.o.Clock.Now()
 					opened++
 					if t.ID == 0 {
 						t.Baseline = manifest.Numbers{UIDValidity: sel.UIDValidity, UIDNext: sel.UIDNext, Messages: sel.Exists}
