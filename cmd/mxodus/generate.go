@@ -286,17 +286,27 @@ func (g *generator) show() error {
 		}
 		fmt.Fprintf(&b, "  %-40s %s, most of them in %s\n", render.Escape(x.Address), counted(x.Messages, "message", "messages"), render.Escape(x.Mailbox))
 	}
+	var formulas []string
 	for _, x := range g.out.Addresses {
 		if draft.Formula(x.Address) {
-			fmt.Fprintf(&b, "%s is not in drafts/aliases.csv, because spreadsheets would run it as a formula: declare an alias if it is a real address.\n", render.Escape(x.Address))
+			formulas = append(formulas, x.Address)
 		}
+	}
+	if n := len(formulas); n > 0 {
+		fmt.Fprintf(&b, "Not drafted, because spreadsheets would run %s as a formula; declare an alias if it is real: %s", counted(n, "address", "addresses"),
+			render.Escape(strings.Join(formulas[:min(n, 10)], ", ")))
+		if n > 10 {
+			b.WriteString(", …; -json names all")
+		}
+		b.WriteByte('\n')
 	}
 	for _, w := range g.out.Written {
 		fmt.Fprintf(&b, "wrote %s\n", render.Escape(w))
 	}
-	if len(g.out.Written) == 0 {
+	switch {
+	case len(g.out.Written) == 0 && len(formulas) == 0:
 		b.WriteString("Nothing to draft: all that was seen is declared.\n")
-	} else {
+	case len(g.out.Written) > 0:
 		b.WriteString("\nNothing uses the drafts before you do. Read them, take out what is not meant, then:\n")
 	}
 	for _, w := range g.out.Written {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -141,5 +142,23 @@ dns "by_hand" { authoritative = [%q] }
 	g := generateJSON{}
 	if err := a.generate(context.Background(), loaded); err == nil || !strings.Contains(err.Error(), "drafts/acme-drafted.mx.hcl is there already") {
 		t.Errorf("got %v, %+v", err, g)
+	}
+}
+
+// TestFormulasAreTold: addresses that are not drafted are named, ten at most, and are not called declared.
+func TestFormulasAreTold(t *testing.T) {
+	var out bytes.Buffer
+	g := &generator{app: &app{stdout: &out}}
+	for i := range 12 {
+		g.out.Addresses = append(g.out.Addresses, draftAddress{fmt.Sprintf("=cmd%d@b.example", i), 1, "a@b.example"})
+	}
+	if err := g.show(); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{"would run 12 addresses as a formula": true, "=cmd0@b.example, =cmd1@b.example": true, "=cmd9@b.example, …; -json": true,
+		"=cmd10@b.example": false, "all that was seen is declared": false} {
+		if strings.Contains(out.String(), text) != want {
+			t.Errorf("%q: want %v in\n%s", text, want, &out)
+		}
 	}
 }
