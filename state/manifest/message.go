@@ -197,20 +197,7 @@ func (d *DB) Doubts(ctx context.Context) ([]Message, error) {
 
 // FoldersWaiting returns the folders for which Waiting returns any.
 func (d *DB) FoldersWaiting(ctx context.Context) (map[int64]bool, error) {
-	rows, err := d.read.QueryContext(ctx, "SELECT DISTINCT folder FROM message WHERE state=1 AND vanished=0")
-	if err != nil {
-		return nil, d.wrap(err)
-	}
-	defer rows.Close()
-	set := map[int64]bool{}
-	for rows.Next() {
-		var folder int64
-		if err := rows.Scan(&folder); err != nil {
-			return nil, d.wrap(err)
-		}
-		set[folder] = true
-	}
-	return set, d.wrap(rows.Err())
+	return setOf[int64](ctx, d, "SELECT DISTINCT folder FROM message WHERE state=1 AND vanished=0")
 }
 
 // Waiting returns the messages of a folder in state Seen that the source
@@ -221,18 +208,23 @@ func (d *DB) Waiting(ctx context.Context, folder int64) ([]Message, error) {
 
 // ClaimedIn returns which of a target folder's UIDs from UID from on are claimed.
 func (d *DB) ClaimedIn(ctx context.Context, target int64, uidValidity, from uint32) (map[uint32]bool, error) {
-	rows, err := d.read.QueryContext(ctx, "SELECT target_uid FROM message WHERE target=? AND target_uidvalidity=? AND target_uid>=?", target, uidValidity, from)
+	return setOf[uint32](ctx, d, "SELECT target_uid FROM message WHERE target=? AND target_uidvalidity=? AND target_uid>=?", target, uidValidity, from)
+}
+
+// setOf are the values of a query's only column.
+func setOf[T comparable](ctx context.Context, d *DB, query string, args ...any) (map[T]bool, error) {
+	rows, err := d.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, d.wrap(err)
 	}
 	defer rows.Close()
-	set := map[uint32]bool{}
+	set := map[T]bool{}
 	for rows.Next() {
-		var uid uint32
-		if err := rows.Scan(&uid); err != nil {
+		var v T
+		if err := rows.Scan(&v); err != nil {
 			return nil, d.wrap(err)
 		}
-		set[uid] = true
+		set[v] = true
 	}
 	return set, d.wrap(rows.Err())
 }
